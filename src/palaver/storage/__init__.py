@@ -1,0 +1,1 @@
+"""Stores: the interfaces, and one file per backend."""
