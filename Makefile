@@ -12,7 +12,7 @@ PYTHON ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 JS := tests/interop/js
 
 # What is done is remembered in files: nothing is installed twice for the same pyproject.toml.
@@ -81,7 +81,7 @@ $(MADE):
 	echo "setup: $(VENV) with $$("$$python" --version)"; \
 	if ! "$$python" -m venv --clear $(VENV) >/dev/null 2>&1; then \
 		"$$python" -m venv --clear --without-pip $(VENV); \
-		"$$python" -m pip --quiet --python $(BIN)/python install pip; \
+		"$$python" -m pip --quiet --quiet --python $(BIN)/python install pip; \
 	fi
 	@$(PIP) install --upgrade pip
 	@touch $@

@@ -1,0 +1,1 @@
+"""One agent, several wires, one task log."""
