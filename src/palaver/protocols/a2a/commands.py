@@ -60,6 +60,8 @@ class Send:
     ``task_id`` names a task to go on with, or, where ``may_create`` is set (0.1: the client makes
     the ids), the id of the task to begin. ``blocking`` callers wait until the task settles.
     ``history_length`` is the number of messages wanted in answers; ``None`` leaves it to us.
+    ``message.id`` is empty where the wire names no messages (0.1): whoever takes the command gives
+    it a fresh one.
     """
 
     message: Message
@@ -112,6 +114,7 @@ class TaskReceived:
     message: Message | None = None
     artifacts: tuple[Artifact, ...] = ()
     history: tuple[Message, ...] = ()
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,7 @@ class StatusReceived:
     state: TaskState
     message: Message | None = None
     final: bool = False
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +178,12 @@ class Dialect(Protocol):
         """Return the JSON of the ``result`` of get and cancel."""
         ...
 
-    def stream_task(self, task: Task, history_length: int | None = None) -> bytes:
-        """Return the JSON of the ``result`` of a stream event that shows the whole task."""
+    def stream_task(self, task: Task, history_length: int | None = None) -> tuple[bytes, ...]:
+        """Return the JSON of the ``result`` of each stream event that it takes to show the task.
+
+        One, but where a generation cannot say it in one: 0.1 has no event that holds a task (its
+        artifacts come one by one, then its status), 0.3 says ``final`` in a status of its own.
+        """
         ...
 
     def stream_event(self, task_id: str, conversation_id: str, event: TaskEvent) -> bytes | None:

@@ -1,0 +1,1 @@
+"""The wires, sans-I/O: bytes and values in, bytes and values out. No clock, socket or randomness."""

@@ -1,0 +1,1 @@
+"""A2A 0.1, the legacy generation."""
