@@ -106,13 +106,18 @@ class EventLog(ABC):
 
         When this returns, the events are durable; nobody can read them before. ``claim``
         (creation only), the lease that ``worker`` takes on the task, and ``deliveries`` commit in
-        the same transaction. Appending a terminal status gives up the lease on the task.
+        the same transaction. A terminal status, which can only come last, gives up the lease on
+        the task. A claim is void for this append if it expired before the first event's ``at``; a
+        delivery whose id is known is left as it is.
 
         Cancelling the call leaves open whether the events were added.
 
         Raises:
+            IllegalEvent: there are no events, they are not numbered from ``expected_seq`` on, or
+                they cannot be written down.
+            InvalidId: the id of something new is no Unicode.
+            AlreadyClaimed: the key of ``claim`` made a task before; looked at before the log.
             StaleWriter: the log ends at another event than ``expected_seq``.
-            AlreadyClaimed: the key of ``claim`` made a task before.
             StoreUnavailable: the events may or may not be stored; read to find out.
 
         """
@@ -141,7 +146,7 @@ class EventLog(ABC):
         """Call ``on_append(head)`` in this event loop after appends to the task by anybody.
 
         Calls may be merged, but never lost: after the last append there is a call with its head.
-        Return a function that ends the watch.
+        ``on_append`` must not raise. Return a function that ends the watch.
         """
 
     async def wait(self, task_id: str, after: int) -> None:
@@ -199,8 +204,8 @@ class Leases(ABC):
     ) -> list[tuple[str, str]]:
         """Return up to ``limit`` pairs (task id, worker) of leases that nobody holds any more.
 
-        Those are the leases of workers whose heartbeat has run out, is unknown, or who are
-        ``gone`` by the caller's own knowledge.
+        Those are the leases that were released (their worker is ``""``), and those of workers
+        whose heartbeat has run out, is unknown, or who are ``gone`` by the caller's own knowledge.
         """
 
     @abstractmethod
