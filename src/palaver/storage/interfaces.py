@@ -174,6 +174,13 @@ class EventLog(ABC):
         """Return the task that a live claim of ``key`` made, and the claim's digest."""
 
     @abstractmethod
+    async def finished(self, before: float, limit: int = 256) -> list[str]:
+        """Return up to ``limit`` tasks that were terminal before that time, the oldest first.
+
+        Only tasks whose events are still kept count: the caller snapshots them for ``prune``.
+        """
+
+    @abstractmethod
     async def prune(self, finished_before: float, limit: int = 256) -> list[str]:
         """Drop the events of up to ``limit`` tasks that were terminal before that time.
 

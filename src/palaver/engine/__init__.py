@@ -1,0 +1,1 @@
+"""Agents, tasks that run, and readers that follow them. Knows no wire."""

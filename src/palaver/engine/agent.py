@@ -1,0 +1,193 @@
+"""The agent that a user writes: a name, and skills that are functions of a turn."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from palaver.errors import AgentError, UnknownSkill
+from palaver.model.content import Artifact, Part
+from palaver.model.ids import slug
+from palaver.model.profile import AgentProfile, SkillProfile
+
+if TYPE_CHECKING:
+    from palaver.engine.turn import Turn
+
+__all__ = ["Agent", "Handler", "Output", "Progress", "Rejected", "Skill"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a handler has come: 0 to 100, and a note for people."""
+
+    percent: float | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a percentage outside of 0 to 100."""
+        if self.percent is not None and not 0 <= self.percent <= 100:  # noqa: PLR2004 - a percent
+            message = f"percent must be 0 to 100, not {self.percent!r}"
+            raise ValueError(message)
+
+
+class Rejected(AgentError):  # noqa: N818 - reads as what it makes of the task
+    """Raised by a handler that will not do the task; the text is shown to the caller."""
+
+
+Output: TypeAlias = str | Part | Artifact | Progress | dict[str, Any]
+"""What a handler may yield or return: text, a part, an artifact, progress, or a JSON object."""
+
+Handler: TypeAlias = Callable[
+    ["Turn"],
+    AsyncIterator[Output] | Iterator[Output] | Awaitable[Output | None] | Output | None,
+]
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A skill of an agent: what others read of it, and the function that does it."""
+
+    profile: SkillProfile
+    handler: Handler
+    restartable: bool
+
+
+class Agent:
+    """An agent with its skills; the same object serves every wire.
+
+    Args:
+        name: For people. Its slug is the agent's id.
+        description: What the agent does, in a sentence.
+        version: Of the agent, not of Palaver.
+        id: Where the slug of the name will not do.
+        restartable: Whether a task may run again from the start when its worker dies.
+        timeout: Seconds that a task may run; the time in which it waits for input does not count.
+        documentation_url: Where people read more.
+
+    Raises:
+        AgentError: the name or the id cannot stand in a path.
+
+    """
+
+    def __init__(  # noqa: PLR0913 - keyword-only: the declaration of an agent
+        self,
+        name: str,
+        *,
+        description: str = "",
+        version: str = "0.1.0",
+        id: str | None = None,  # noqa: A002 - the word that users expect
+        restartable: bool = False,
+        timeout: float = 600.0,
+        documentation_url: str | None = None,
+    ) -> None:
+        self.id = slug(name) if id is None else id
+        if not self.id or self.id != slug(self.id):
+            message = (
+                f"agent id {self.id!r}: use lower-case letters, digits and hyphens "
+                f"(from the name {name!r}, or given as id=…)"
+            )
+            raise AgentError(message)
+        if timeout <= 0:
+            message = f"agent {self.id!r}: timeout must be more than 0 seconds, not {timeout!r}"
+            raise AgentError(message)
+        self.name = name
+        self.description = description
+        self.version = version
+        self.restartable = restartable
+        self.timeout = timeout
+        self.documentation_url = documentation_url
+        self._skills: dict[str, Skill] = {}
+        self._default: str | None = None
+
+    def skill(  # noqa: PLR0913 - keyword-only: the declaration of a skill
+        self,
+        id: str,  # noqa: A002 - the word that users expect
+        *,
+        name: str | None = None,
+        description: str = "",
+        tags: tuple[str, ...] = (),
+        examples: tuple[str, ...] = (),
+        default: bool = False,
+        restartable: bool | None = None,
+    ) -> Callable[[_Decorated], _Decorated]:
+        """Make the decorated function a skill of this agent.
+
+        The function takes a ``Turn``. It may be an async generator, a coroutine function, a
+        generator or a plain function (the last two run in a thread). The first skill, or the one
+        with ``default=True``, takes every text whose first word names no skill.
+
+        Raises:
+            AgentError: the id is not one word, is taken, or there is a default already.
+
+        """
+
+        def register(handler: _Decorated) -> _Decorated:
+            if not id or any(char.isspace() for char in id):
+                message = f"agent {self.id!r}: skill id {id!r} must be one word"
+                raise AgentError(message)
+            if id in self._skills:
+                message = f"agent {self.id!r} has a skill {id!r} already"
+                raise AgentError(message)
+            if default and self._default is not None:
+                message = f"agent {self.id!r} has a default skill already: {self._default!r}"
+                raise AgentError(message)
+            if not callable(handler):
+                message = f"agent {self.id!r}: skill {id!r} must be a function of a turn"
+                raise AgentError(message)
+            profile = SkillProfile(
+                id=id,
+                name=name or id,
+                description=description or inspect.getdoc(handler) or id,
+                tags=tags,
+                examples=examples,
+            )
+            again = self.restartable if restartable is None else restartable
+            self._skills[id] = Skill(profile, handler, again)
+            if default:
+                self._default = id
+            return handler
+
+        return register
+
+    @property
+    def profile(self) -> AgentProfile:
+        """What others read of this agent."""
+        return AgentProfile(
+            id=self.id,
+            name=self.name,
+            description=self.description or self.name,
+            version=self.version,
+            skills=tuple(skill.profile for skill in self._skills.values()),
+            documentation_url=self.documentation_url,
+        )
+
+    def choose(self, text: str, skill_id: str | None = None) -> tuple[Skill, str]:
+        """Return the skill for a text, and what of the text is left for it.
+
+        A ``skill_id`` names the skill; the text is left whole. Otherwise the first word does,
+        in any case, and is taken off; where it names none, the default skill gets it all.
+
+        Raises:
+            UnknownSkill: there is no such skill, or none at all.
+
+        """
+        if skill_id is not None:
+            skill = self._skills.get(skill_id)
+            if skill is None:
+                raise UnknownSkill(self.id, skill_id, tuple(self._skills))
+            return skill, text
+        words = text.split(maxsplit=1)
+        named = self._skills.get(words[0].lower()) if words else None
+        if named is not None:
+            return named, words[1] if len(words) > 1 else ""
+        default = self._default or next(iter(self._skills), None)
+        if default is None:
+            raise UnknownSkill(self.id, "", ())
+        return self._skills[default], text
+
+    def __repr__(self) -> str:
+        """Name the agent and its skills."""
+        return f"<Agent {self.id} {self.version}: {', '.join(self._skills) or 'no skills'}>"

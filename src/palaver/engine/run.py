@@ -1,0 +1,285 @@
+"""One run of one task: drives the handler, writes what it puts out, knows how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import structlog
+
+from palaver.engine.agent import Agent, Output, Rejected
+from palaver.engine.clock import Clock
+from palaver.engine.handlers import call_handler
+from palaver.engine.limits import Limits
+from palaver.engine.log import TaskWriter
+from palaver.engine.outputs import Outputs, TooManyEvents
+from palaver.engine.turn import Turn, TurnActions
+from palaver.errors import IllegalEvent, StoreUnavailable, UnknownSkill
+from palaver.model.content import Message, Part, TextPart
+from palaver.model.events import CallActionRequested, MessageReceived, TaskEvent
+from palaver.model.ids import IdSource
+from palaver.model.task import INTERRUPTED, TERMINAL, Task, TaskState
+from palaver.storage.interfaces import Storage
+
+__all__ = ["Run", "Workplace"]
+
+_log = structlog.get_logger("palaver.run")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """What all runs of a process share."""
+
+    storage: Storage
+    clock: Clock
+    new_id: IdSource
+    limits: Limits
+    slots: asyncio.Semaphore
+    threads: Executor
+
+
+class _NobodyAnswered(TimeoutError):
+    """``Turn.ask`` waited as long as a task may wait for input."""
+
+
+class Run:
+    """A task that runs in this process, from its first attempt here to its end."""
+
+    def __init__(self, place: Workplace, agent: Agent, task: Task, *, attempt: int = 1) -> None:
+        self._place = place
+        self._agent = agent
+        self._attempt = attempt
+        self._earlier_answers = list(task.answers)
+        self._answer: asyncio.Future[Message] | None = None
+        self._deadline: asyncio.Timeout | None = None
+        self._settled: list[asyncio.Future[Task]] = []
+        self._stopped = False
+        self._has_slot = False
+        self.writer = TaskWriter(
+            place.storage,
+            task,
+            place.clock,
+            max_pending=place.limits.max_pending_events,
+            store_timeout=place.limits.store_timeout,
+            on_stored=self._on_stored,
+        )
+        self._outputs = Outputs(
+            self.writer, task, place.new_id, max_events=place.limits.max_task_events
+        )
+        self._loop = asyncio.get_running_loop()
+        self._driver = self._loop.create_task(self._main(task))
+        self.done: Final[asyncio.Task[None]] = self._driver
+
+    # --- what others ask of it ---
+
+    @property
+    def task(self) -> Task:
+        """The task as it is stored."""
+        return self.writer.task
+
+    async def answer(self, message: Message) -> Task:
+        """Give the agent the answer that it waits for, and return the task then."""
+        self.writer.received(message)
+        await self.writer.flush()
+        return self.writer.task
+
+    async def cancel(self) -> Task:
+        """Stop: the task is canceled when this returns, whatever the handler does.
+
+        Raises:
+            IllegalEvent: it came to its end first.
+
+        """
+        self.writer.status(TaskState.CANCELED)
+        self._stop()
+        await self.writer.flush()
+        return self.writer.task
+
+    async def settled(self) -> Task:
+        """Return the task once it is terminal, waits for input, or is given up here."""
+        task = self.writer.task
+        if task.settled or self._driver.done():
+            return task
+        waiter = self._loop.create_future()
+        self._settled.append(waiter)
+        try:
+            return await waiter
+        finally:
+            self._settled.remove(waiter)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the run can still come to an end by itself, without an answer from outside."""
+        return self.writer.state not in INTERRUPTED and self.writer.state not in TERMINAL
+
+    async def hand_over(self) -> None:
+        """Stop without an end: another worker goes on with the task."""
+        self._stop()
+        await asyncio.wait([self._driver])
+
+    async def fail(self, reason: str, text: str) -> None:
+        """End the task as failed, and stop."""
+        with suppress(IllegalEvent):
+            self._fail(reason, text)
+        self._stop()
+        await asyncio.wait([self._driver])
+
+    # --- the run itself ---
+
+    async def _main(self, task: Task) -> None:
+        try:
+            await self._take_slot()
+            self.writer.status(TaskState.WORKING, attempt=self._attempt)
+            await self._drive(task)
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+        except IllegalEvent:
+            # The task came to its end elsewhere while the handler was still putting things out.
+            if self.writer.state not in TERMINAL:
+                raise
+        finally:
+            self._stopped = True
+            self._leave_slot()
+            await self.writer.close()
+            self._tell_settled(self.writer.task)
+
+    async def _drive(self, task: Task) -> None:
+        try:
+            skill, said = self._agent.choose(task.history[0].text, task.skill_id)
+            turn = self._turn(task, said, skill.profile.id)
+            async with asyncio.timeout(self._agent.timeout) as self._deadline:
+                async with aclosing(call_handler(skill.handler, turn, self._place.threads)) as items:
+                    async for item in items:
+                        self._outputs.put(item)
+                        if self.writer.full:
+                            await self.writer.flush()
+        except StoreUnavailable:
+            raise
+        except (Rejected, UnknownSkill) as error:
+            self.writer.status(TaskState.REJECTED, message=self._outputs.say(str(error)))
+        except TooManyEvents as error:
+            self._fail("too_many_events", str(error))
+        except _NobodyAnswered:
+            waited = self._place.limits.input_timeout
+            self._fail("input_timeout", f"Nobody answered within {waited:g} s.")
+        except Exception as error:
+            if self.writer.state in TERMINAL:
+                raise
+            if isinstance(error, TimeoutError) and self._out_of_time():
+                self._fail("deadline", f"The agent was not done in {self._agent.timeout:g} s.")
+            else:
+                _log.exception("handler_failed", task_id=task.id, agent_id=self._agent.id)
+                self._fail("agent_error", "The agent failed.")
+        else:
+            self.writer.status(TaskState.COMPLETED)
+
+    def _fail(self, reason: str, text: str) -> None:
+        self.writer.status(TaskState.FAILED, message=self._outputs.say(text), reason=reason)
+
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and self._deadline.expired()
+
+    def _stop(self) -> None:
+        self._stopped = True
+        self._driver.cancel()
+
+    async def _take_slot(self) -> None:
+        await self._place.slots.acquire()
+        self._has_slot = True
+
+    def _leave_slot(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self._place.slots.release()
+
+    def _on_stored(self, events: Sequence[TaskEvent]) -> None:
+        if self.writer.failed is not None:
+            self._stop()
+            return
+        for event in events:
+            if isinstance(event, MessageReceived) and self._answer and not self._answer.done():
+                self._answer.set_result(event.message)
+        if self.writer.stored_state in TERMINAL and not self._stopped:
+            self._stop()
+        if self._settled and self.writer.stored_state in INTERRUPTED | TERMINAL:
+            self._tell_settled(self.writer.task)
+
+    def _tell_settled(self, task: Task) -> None:
+        for waiter in self._settled:
+            if not waiter.done():
+                waiter.set_result(task)
+
+    # --- what a turn may do ---
+
+    def _turn(self, task: Task, text: str, skill_id: str) -> Turn:
+        return Turn(
+            task,
+            text=text,
+            skill_id=skill_id,
+            attempt=self._attempt,
+            actions=TurnActions(
+                ask=self._ask,
+                emit=self._emit,
+                call_action=self._call_action,
+                carry_on=self._outputs.carry_on,
+                stopped=lambda: self._stopped or self._out_of_time(),
+            ),
+        )
+
+    async def _emit(self, item: Output) -> None:
+        self._outputs.put(item)
+        if self.writer.full:
+            await self.writer.flush()
+
+    async def _ask(self, question: tuple[Part, ...]) -> Message:
+        if not any(not isinstance(part, TextPart) or part.text.strip() for part in question):
+            message = "a question needs some text or another part"
+            raise ValueError(message)
+        if self._earlier_answers:
+            return self._earlier_answers.pop(0)
+        self._answer = self._loop.create_future()
+        self.writer.status(TaskState.INPUT_REQUIRED, message=self._outputs.message(question))
+        # Waiting costs neither a place among the running tasks nor time of the deadline.
+        left = self._pause_deadline()
+        self._leave_slot()
+        try:
+            async with asyncio.timeout(self._place.limits.input_timeout):
+                answer = await self._answer
+        except TimeoutError:
+            self.writer.status(TaskState.WORKING)
+            raise _NobodyAnswered from None
+        finally:
+            self._answer = None
+        await self._take_slot()
+        self._resume_deadline(left)
+        return answer
+
+    def _pause_deadline(self) -> float:
+        deadline = self._deadline
+        when = None if deadline is None else deadline.when()
+        if deadline is None or when is None:
+            return self._agent.timeout
+        deadline.reschedule(None)
+        return when - self._loop.time()
+
+    def _resume_deadline(self, left: float) -> None:
+        if self._deadline is not None:
+            self._deadline.reschedule(self._loop.time() + left)
+
+    def _call_action(self, action: Literal["hang_up", "transfer"], target: str | None) -> None:
+        wanted = CallActionRequested(seq=0, at=0.0, action=action, target=target)
+        if _in_loop(self._loop):
+            self.writer.call_action(wanted)
+        else:
+            self._loop.call_soon_threadsafe(self.writer.call_action, wanted)
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
