@@ -59,6 +59,7 @@ docs: $(READY_TO_TEST) ## check the documents: links, and every command and prog
 	@$(BIN)/python -m pytest tests/docs $(ARGS)
 
 setup: $(READY_TO_TEST) ## build .venv with everything for development
+	@echo "setup: $(VENV) is ready"
 
 clean: ## remove what make and the tools have written
 	@echo "clean: .venv, caches, reports, node_modules of the tests"
