@@ -1,1 +1,1 @@
-"""The wires, sans-I/O: bytes and values in, bytes and values out. No clock, socket or randomness."""
+"""The wires, sans-I/O: bytes and values in, bytes and values out. No clock, no socket."""
