@@ -5,9 +5,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-HOST ?=
+HOST =
 PORT ?= 8080
-ARGS ?=
+ARGS =
 PYTHON ?=
 
 VENV := .venv
