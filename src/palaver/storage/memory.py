@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -209,6 +210,11 @@ class _Events(EventLog):
         if known is None or known[1].expires_at <= now:
             return None
         return known[0], known[1].digest
+
+    async def finished(self, before: float, limit: int = 256) -> list[str]:
+        self._tables.check_open()
+        kept = (task_id for task_id, log in self._tables.finished_before(before) if log.events)
+        return list(islice(kept, limit))
 
     async def prune(self, finished_before: float, limit: int = 256) -> list[str]:
         tables = self._tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 __all__ = ["Watchers"]
 
@@ -20,9 +20,9 @@ class Watchers:
         return bool(self._by_task)
 
     @property
-    def task_ids(self) -> Iterable[str]:
+    def task_ids(self) -> list[str]:
         """The tasks that somebody watches."""
-        return self._by_task.keys()
+        return list(self._by_task)
 
     def add(self, task_id: str, on_append: Callable[[int], None]) -> Callable[[], None]:
         """Call ``on_append`` whenever ``notify`` is called for the task; return the way out."""
@@ -35,7 +35,7 @@ class Watchers:
             if active:
                 active = False
                 watching.remove(on_append)
-                if not watching and self._by_task.get(task_id) is watching:
+                if not watching:
                     del self._by_task[task_id]
 
         return unwatch
