@@ -41,7 +41,7 @@ check: $(READY_TO_TEST) ## format, lint, types and the arrows of the tree
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-cache --no-logo # its cache errs when a module appears under a known name
 
 format: $(READY_TO_TEST) ## write the format and the safe fixes
 	@echo "format: ruff writes"
