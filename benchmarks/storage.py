@@ -2,12 +2,14 @@
 
 Every writer appends the events of tasks of 100 text chunks, first one event per append, then ten
 per append; each append is awaited, so with SQLite it is on the disk. Then the last of those tasks
-are read back, and snapshots of about 1 KB are saved to the state storage. Compared in interleaved
-rounds: the memory store, the SQLite store, and (for one writer) a plain loop over apsw that commits
-every insert to the same disk by itself.
+are read back, and snapshots of about 1 KB are saved to the state storage. In the end the tasks are
+read from the file by a store that was opened anew. Compared in interleaved rounds: the memory
+store, the SQLite store, and (for one writer) a plain loop over apsw that commits every insert to
+the same disk by itself.
 """
 
 import asyncio
+import functools
 import gc
 import itertools
 import tempfile
@@ -41,6 +43,7 @@ METRICS = (
     Metric("append p95", "ms", digits=3),
     Metric("events/s, ten an append", "1/s", with_range=True),
     Metric("events read/s", "1/s"),
+    Metric("read/s, reopened", "1/s"),
     Metric("saves/s", "1/s", with_range=True),
 )
 
@@ -137,8 +140,9 @@ async def _together(
     return work, work.calls / (time.monotonic() - started)
 
 
-async def _measure(storage: Storage, writers: int, seconds: float) -> dict[str, float]:
+async def _measure(make: Callable[[], Storage], writers: int, seconds: float) -> dict[str, float]:
     """Append, read back and save; figures by metric name."""
+    storage = make()
     await storage.open()
     try:
         single, appends = await _together(
@@ -162,7 +166,10 @@ async def _measure(storage: Storage, writers: int, seconds: float) -> dict[str, 
         )
     finally:
         await storage.close()
-    return {
+    reopened = {}
+    if storage.durable:
+        reopened["read/s, reopened"] = await _read_reopened(make(), single.tasks[-TASKS_TO_READ:])
+    return reopened | {
         "appends/s": appends,
         "append p50": percentile(single.latencies, 50) * 1e3,
         "append p95": percentile(single.latencies, 95) * 1e3,
@@ -170,6 +177,15 @@ async def _measure(storage: Storage, writers: int, seconds: float) -> dict[str, 
         "events read/s": read,
         "saves/s": saves,
     }
+
+
+async def _read_reopened(storage: Storage, tasks: Sequence[str]) -> float:
+    """Read the tasks with a fresh store, which keeps nothing in memory yet; events per second."""
+    await storage.open()
+    try:
+        return await _read_tasks(storage, tasks)
+    finally:
+        await storage.close()
 
 
 def _measure_bare_apsw(path: str, seconds: float) -> dict[str, float]:
@@ -214,8 +230,8 @@ def _measure_rounds(options: Options, report: Report, seconds: float) -> None:
                     figures = _measure_bare_apsw(str(Path(folder, "bare.db")), seconds)
                 else:
                     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                        measuring = _measure(_make(subject, folder), writers, seconds)
-                        figures = runner.run(measuring)
+                        make = functools.partial(_make, subject, folder)
+                        figures = runner.run(_measure(make, writers, seconds))
                 report.add(load, subject, figures)
 
 
