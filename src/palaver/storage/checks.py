@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -13,7 +13,10 @@ from palaver.model.events import StatusChanged, TaskEvent
 from palaver.model.states import TERMINAL
 from palaver.storage.interfaces import Claim
 
-__all__ = ["canonical", "check_append", "check_text", "check_texts", "finish_time"]
+__all__ = ["MAX_VERSION", "canonical", "check_append", "check_text", "check_texts", "finish_time"]
+
+MAX_VERSION: Final = 2**63 - 1
+"""The highest number that a table can hold."""
 
 
 def check_append(
@@ -82,11 +85,11 @@ def canonical(version: int, data: dict[str, Any]) -> bytes:
     """Return a snapshot as JSON, equal for equal content.
 
     Raises:
-        ValueError: ``version`` is negative.
+        ValueError: ``version`` is negative, or no store can hold it.
         TypeError: ``data`` holds what JSON cannot say.
 
     """
-    if version < 0:
-        message = f"version {version} of a state is negative; versions begin at 0"
+    if not 0 <= version <= MAX_VERSION:
+        message = f"version {version} of a state must lie between 0 and {MAX_VERSION}"
         raise ValueError(message)
     return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)

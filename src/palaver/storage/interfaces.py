@@ -126,6 +126,8 @@ class EventLog(ABC):
     async def read(self, task_id: str, after: int, limit: int = 256) -> list[TaskEvent]:
         """Return up to ``limit`` events that follow event ``after``, in order.
 
+        Fewer come only where the log ends. An ``after`` behind its end yields none.
+
         Raises:
             NotFound: there is no such task.
             CursorExpired: those events are no longer kept.

@@ -87,14 +87,17 @@ class Recent:
             self._discount(self._tails.pop(oldest))
 
     def read(self, task_id: str, after: int, limit: int, now: float) -> list[TaskEvent] | None:
-        """Return up to ``limit`` events behind ``after``, or ``None``: ask the store."""
+        """Return ``limit`` events behind ``after``, or as many as there are.
+
+        ``None``: ask the store.
+        """
         tail = self._tails.get(task_id)
         if tail is None or after < tail.start:
             return None
-        index = after - tail.start
-        if index < len(tail.events):
-            return tail.events[index : index + limit]
-        return [] if self._ends(tail, now) else None
+        start = after - tail.start
+        if start + limit <= len(tail.events) or self._ends(tail, now):
+            return tail.events[start : start + limit]
+        return None
 
     def head(self, task_id: str, now: float) -> int | None:
         """Return the head of the log, or ``None``: ask the store."""

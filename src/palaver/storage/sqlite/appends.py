@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -145,12 +145,17 @@ class AppendBatch:
             self._deliveries.clear()
 
     def _find(self, task_id: str) -> _Row | None:
-        found = self._cursor.execute(_FIND_TASK, (task_id,)).fetchone()
+        found = self._first(_FIND_TASK, task_id)
         if found is None:
             return None
         key, head, finished_at, worker = found
         row = self._rows[task_id] = _Row(key, task_id, head, finished_at, worker)
         return row
+
+    def _first(self, sql: str, *values: Any) -> Any:
+        """Return the only row; read to its end, or it would outlive the transaction."""
+        rows = self._cursor.execute(sql, values).fetchall()
+        return rows[0] if rows else None
 
     def _new_row(self, task_id: str) -> _Row:
         if self._next_key is None:
@@ -167,6 +172,6 @@ class AppendBatch:
             if known.expires_at > now:
                 raise AlreadyClaimed(claim.key, task_id, known.digest)
             return
-        found = self._cursor.execute(_FIND_CLAIM, (claim.key, now)).fetchone()
+        found = self._first(_FIND_CLAIM, claim.key, now)
         if found is not None:
             raise AlreadyClaimed(claim.key, *found)

@@ -83,11 +83,11 @@ class OpenFile:
             return
         self._closing = True
         self._room.set()
-        for task in (self._poll, self._check):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        background = [task for task in (self._poll, self._check) if task is not None]
+        for task in background:
+            task.cancel()
+        if background:
+            await asyncio.wait(background)
         await self._loop.run_in_executor(self._readers, self._reader.close)
         self._readers.shutdown(wait=False)
         await self._idle.wait()
@@ -184,18 +184,15 @@ class OpenFile:
     async def read(self, task_id: str, after: int, limit: int) -> list[TaskEvent]:
         """Return events from what is cached, or from the file."""
         self.check_open()
-        now = self._loop.time()
-        kept = self.recent.read(task_id, after, limit, now)
-        if kept:
-            return kept
-        if kept is not None and self._receiver is not None:
-            # The log ended here a moment ago: unless another process has just said otherwise.
-            self.hear()
+        if self._receiver is not None:
+            now = self._loop.time()
             kept = self.recent.read(task_id, after, limit, now)
+            if kept is not None and len(kept) < limit and self.hear():
+                # The log ended here a moment ago; another process may just have said otherwise.
+                kept = self.recent.read(task_id, after, limit, now)
             if kept is not None:
                 return kept
-        events, _, _ = await self.query(queries.read, task_id, after, limit)
-        return events
+        return await self.query(queries.read, task_id, after, limit)
 
     async def head(self, task_id: str) -> int:
         """Return the head from what is cached, or from the file."""
@@ -217,13 +214,11 @@ class OpenFile:
             self._poll = self._loop.create_task(self._poll_while_watched())
         return unwatch
 
-    def hear(self) -> None:
-        """Take what other processes have said by now."""
-        if self._receiver is None or self._closing:
-            return
-        news = self._receiver.receive()
+    def hear(self) -> bool:
+        """Take what other processes have said by now; false if they said nothing."""
+        news = None if self._receiver is None else self._receiver.receive()
         if news is None:
-            return
+            return False
         if news.everything:
             self.recent.distrust(self._loop.time())
             self._check_soon()
@@ -231,6 +226,7 @@ class OpenFile:
             self.recent.notice(task_id, head)
             if head:
                 self.watchers.notify(task_id, head)
+        return True
 
     def _check_soon(self) -> None:
         if self._check is None or self._check.done():

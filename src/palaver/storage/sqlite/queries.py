@@ -12,6 +12,7 @@ from palaver.errors import CursorExpired, NotFound, VersionConflict
 from palaver.model.delivery import Delivery
 from palaver.model.encoding import decode_events
 from palaver.model.events import TaskEvent
+from palaver.storage.checks import MAX_VERSION
 from palaver.storage.interfaces import LogStats
 from palaver.storage.sqlite.appends import HEAD
 
@@ -35,8 +36,6 @@ __all__ = [
     "take",
     "workers",
 ]
-
-_MAX_INTEGER: Final = 2**63 - 1
 
 _TASK: Final = f"SELECT key, {HEAD} FROM tasks WHERE task_id = ?"  # noqa: S608 - constants
 _STATS: Final = f"""
@@ -63,15 +62,20 @@ WHERE due_at <= ? ORDER BY due_at, number LIMIT ?
 
 
 def _row(connection: apsw.Connection, sql: str, values: tuple[Any, ...]) -> Any:
-    """Return the first row; none where a text is no Unicode: such a text was never stored."""
+    """Return the only row; none for a text or number that SQLite cannot hold: it never did."""
     try:
-        return connection.execute(sql, values).fetchone()
-    except UnicodeEncodeError:
+        rows = _all(connection, sql, values)
+    except (UnicodeEncodeError, OverflowError):
         return None
+    return rows[0] if rows else None
 
 
 def _all(connection: apsw.Connection, sql: str, values: tuple[Any, ...] = ()) -> list[Any]:
-    """Return all rows; what their columns hold stands in the schema."""
+    """Return all rows; what their columns hold stands in the schema.
+
+    A statement that is not read to its end would keep its view of the file, and with it the next
+    transaction from beginning.
+    """
     return connection.execute(sql, values).fetchall()
 
 
@@ -87,14 +91,11 @@ def _task(connection: apsw.Connection, task_id: str) -> tuple[int, int]:
 # --- the log --------------------------------------------------------------------------------
 
 
-def read(
-    connection: apsw.Connection, task_id: str, after: int, limit: int
-) -> tuple[list[TaskEvent], int, int]:
-    """Return up to ``limit`` events behind ``after``, their size as JSON, and the head."""
+def read(connection: apsw.Connection, task_id: str, after: int, limit: int) -> list[TaskEvent]:
+    """Return up to ``limit`` events behind ``after``."""
     with connection:  # one view of the file for both questions
         key, last = _task(connection, task_id)
         events: list[TaskEvent] = []
-        size = 0
         if after < last:
             segments = connection.execute(
                 "SELECT body FROM segments WHERE task = ? AND last_seq > ? ORDER BY last_seq",
@@ -105,13 +106,12 @@ def read(
                 if decoded[0].seq <= after:
                     decoded = decoded[after - decoded[0].seq + 1 :]
                 events += decoded
-                size += len(body)
                 if len(events) >= limit:
                     break
             segments.close()
     if after < last and (not events or events[0].seq != after + 1):
         raise CursorExpired(task_id, after, last)
-    return events[:limit], size, last
+    return events[:limit]
 
 
 def head(connection: apsw.Connection, task_id: str) -> int:
@@ -172,9 +172,11 @@ def stats(connection: apsw.Connection) -> LogStats:
 
 def save_state(connection: apsw.Connection, task_id: str, version: int, content: bytes) -> None:
     """Write a version once."""
-    known = connection.execute(
-        "SELECT data FROM snapshots WHERE task_id = ? AND version = ?", (task_id, version)
-    ).fetchone()
+    known = _row(
+        connection,
+        "SELECT data FROM snapshots WHERE task_id = ? AND version = ?",
+        (task_id, version),
+    )
     if known is None:
         connection.execute("INSERT INTO snapshots VALUES (?, ?, ?)", (task_id, version, content))
     elif known[0] != content:
@@ -188,7 +190,7 @@ def load_state(connection: apsw.Connection, task_id: str, version: int | None) -
         connection,
         "SELECT data FROM snapshots WHERE task_id = ? AND version <= ? AND version >= ? "
         "ORDER BY version DESC LIMIT 1",
-        (task_id, _MAX_INTEGER if version is None else min(version, _MAX_INTEGER), version or 0),
+        (task_id, MAX_VERSION if version is None else version, version or 0),
     )
     if found is None:
         what = "state" if version is None else f"version {version} of the state"
