@@ -1,7 +1,7 @@
 """Model ↔ A2A 1.0, and the table of all dialects.
 
-Results are built as dicts and written by orjson. A text chunk costs 1.0 µs that way (CPython 3.11);
-building the pydantic model and dumping that costs some ten times as much.
+Results are built as dicts and written by orjson. A text chunk costs 0.9 µs that way (CPython 3.11);
+validating and dumping the pydantic model costs 8 µs.
 """
 
 from __future__ import annotations
