@@ -52,7 +52,10 @@ def test_another_reader_dispatches_no_empty_event() -> None:
         (b"data: a\ndata: b\n\n", [ServerSentEvent("a\nb")]),
         (b"data\n\n", [ServerSentEvent("")]),
         (b"data:\ndata\n\n", [ServerSentEvent("\n")]),
-        (b"event: add\ndata: a\n\ndata: b\n\n", [ServerSentEvent("a", "add"), ServerSentEvent("b")]),
+        (
+            b"event: add\ndata: a\n\ndata: b\n\n",
+            [ServerSentEvent("a", "add"), ServerSentEvent("b")],
+        ),
         (b"id: 1\ndata: a\n\ndata: b\n\n", [ServerSentEvent("a", id="1"), ServerSentEvent("b")]),
         (b"id\ndata: a\n\n", [ServerSentEvent("a", id="")]),
         (b"id: 1\0\ndata: a\n\n", [ServerSentEvent("a")]),

@@ -150,8 +150,7 @@ def test_json_that_is_no_request() -> None:
             model_errors.TaskFinished("t", "completed"),
             Operation.SEND,
             errors.UnsupportedOperation,
-            "This operation is not supported: task 't' is completed: "
-            "a terminal task never changes",
+            "This operation is not supported: task 't' is completed: a terminal task never changes",
         ),
         (
             model_errors.TaskFinished("t", "failed"),

@@ -70,10 +70,13 @@ def check_result(model: type[_ModelT], result: Any, generation: Generation) -> _
 
 def _violations(error: ValidationError) -> tuple[FieldViolation, ...]:
     details = error.errors(include_url=False, include_input=False)
+    # pydantic counts the valid items only, and so finds too few where one of them is wrong.
+    inside = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
     return tuple(
         FieldViolation(_path(detail["loc"]), _describe(detail))
-        for detail in details[:_MAX_VIOLATIONS]
-    )
+        for detail in details
+        if not (detail["type"] == "too_short" and detail["loc"] in inside)
+    )[:_MAX_VIOLATIONS]
 
 
 def _detail(violations: tuple[FieldViolation, ...]) -> str:
