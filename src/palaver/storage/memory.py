@@ -111,13 +111,11 @@ class _States(StateStorage):
 
     async def load(self, task_id: str, version: int | None = None) -> dict[str, Any]:
         self._tables.check_open()
-        versions = self._tables.states.get(task_id)
-        if not versions:
-            message = f"there is no state of task {task_id!r}"
-            raise NotFound(message)
-        content = versions.get(max(versions) if version is None else version)
+        versions = self._tables.states.get(task_id, {})
+        content = versions.get(max(versions, default=0) if version is None else version)
         if content is None:
-            message = f"there is no version {version} of the state of task {task_id!r}"
+            what = "state" if version is None else f"version {version} of the state"
+            message = f"there is no {what} of task {task_id!r}"
             raise NotFound(message)
         data: dict[str, Any] = orjson.loads(content)
         return data

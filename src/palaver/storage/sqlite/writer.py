@@ -53,6 +53,8 @@ class GroupWriter:
     def submit(self, job: Job) -> None:
         """Have the job done; its turn comes after those submitted before."""
         self._queue.put(job)
+        if self.stopped:
+            self._abandon([])
 
     async def close(self) -> None:
         """Finish what was submitted, and end the thread."""
@@ -73,10 +75,7 @@ class GroupWriter:
         finally:
             # Nothing waits here unless this thread failed: then nobody may wait for ever.
             self.stopped = True
-            lost = [*jobs, *self._drain()]
-            for job in lost:
-                job.error = StoreUnavailable(f"the writer of {self._path} stopped: restart it")
-            self._hand_back(lost)
+            self._abandon(jobs)
             with contextlib.suppress(apsw.Error):  # what is committed stands in the file
                 self._connection.close()
 
@@ -93,8 +92,16 @@ class GroupWriter:
             job = self._queue.get()
         return jobs, True
 
-    def _drain(self) -> list[Job]:
-        return [job for _ in range(self._queue.qsize()) if (job := self._queue.get()) is not None]
+    def _abandon(self, jobs: list[Job]) -> None:
+        lost = list(jobs)
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None:
+                    lost.append(job)
+        for job in lost:
+            job.error = StoreUnavailable(f"the writer of {self._path} stopped: restart it")
+        self._hand_back(lost)
 
     def _hand_back(self, jobs: list[Job]) -> None:
         if jobs and not self._loop.is_closed():
