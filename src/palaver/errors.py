@@ -22,7 +22,8 @@
     │   ├── ConversationMismatch  the task belongs to another conversation
     │   ├── MessageReused       a message id came back with other content
     │   ├── UnknownAgent, UnknownSkill
-    │   └── Overloaded          as many tasks as this process may hold
+    │   ├── Overloaded          as many tasks as this process may hold
+    │   └── Stopping            this process takes no more tasks
     └── PeerError               a peer answered with an error, or not as its protocol says
         ├── PeerUnreachable     the peer cannot be reached, or went silent
         └── PeerRefused         the peer answered with an error of its protocol
@@ -47,6 +48,7 @@ __all__ = [
     "PeerRefused",
     "PeerUnreachable",
     "StaleWriter",
+    "Stopping",
     "StorageError",
     "StoreUnavailable",
     "TaskBusy",
@@ -219,6 +221,14 @@ class Overloaded(TaskError):
             f"{limit} tasks are open here, which is the limit; try again in {retry_after:g} s"
         )
         self.limit = limit
+        self.retry_after = retry_after
+
+
+class Stopping(TaskError):
+    """This process takes no more tasks: it stops."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"this server is stopping; try again in {retry_after:g} s")
         self.retry_after = retry_after
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from palaver.errors import AgentError, UnknownSkill
 from palaver.model.content import Artifact, Part
@@ -27,12 +27,12 @@ class Progress:
 
     def __post_init__(self) -> None:
         """Refuse a percentage outside of 0 to 100."""
-        if self.percent is not None and not 0 <= self.percent <= 100:  # noqa: PLR2004 - a percent
+        if self.percent is not None and not 0 <= self.percent <= 100:
             message = f"percent must be 0 to 100, not {self.percent!r}"
             raise ValueError(message)
 
 
-class Rejected(AgentError):  # noqa: N818 - reads as what it makes of the task
+class Rejected(AgentError):
     """Raised by a handler that will not do the task; the text is shown to the caller."""
 
 
@@ -72,7 +72,7 @@ class Agent:
 
     """
 
-    def __init__(  # noqa: PLR0913 - keyword-only: the declaration of an agent
+    def __init__(
         self,
         name: str,
         *,
@@ -102,7 +102,7 @@ class Agent:
         self._skills: dict[str, Skill] = {}
         self._default: str | None = None
 
-    def skill(  # noqa: PLR0913 - keyword-only: the declaration of a skill
+    def skill(
         self,
         id: str,  # noqa: A002 - the word that users expect
         *,
@@ -134,7 +134,7 @@ class Agent:
             if default and self._default is not None:
                 message = f"agent {self.id!r} has a default skill already: {self._default!r}"
                 raise AgentError(message)
-            if not callable(handler):
+            if not callable(cast("object", handler)):
                 message = f"agent {self.id!r}: skill {id!r} must be a function of a turn"
                 raise AgentError(message)
             profile = SkillProfile(

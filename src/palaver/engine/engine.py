@@ -28,6 +28,7 @@ from palaver.errors import (
     MessageReused,
     Overloaded,
     StaleWriter,
+    Stopping,
     StoreUnavailable,
     TaskBusy,
     TaskFinished,
@@ -95,6 +96,7 @@ class Engine:
             slots=asyncio.Semaphore(self.limits.max_running_tasks),
             threads=self._threads,
         )
+        self._stopping = False
         self._caretaker = Caretaker(self, clock)
 
     # --- life ---
@@ -108,9 +110,13 @@ class Engine:
 
         A restartable task is left to the next worker; any other fails with ``worker_lost``.
         """
-        busy = [run.done for run in self._runs.values() if run.at_work]
-        if busy and grace > 0:
-            await asyncio.wait(busy, timeout=grace)
+        loop = asyncio.get_running_loop()
+        stop_at = loop.time() + grace
+        while busy := [run.done for run in self._runs.values() if run.at_work]:
+            if (left := stop_at - loop.time()) <= 0:
+                break
+            await asyncio.wait(busy, timeout=left)
+        self._stopping = True
         await asyncio.gather(*(self._pass_on(run) for run in list(self._runs.values())))
         await self._caretaker.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -129,6 +135,11 @@ class Engine:
     def runs_here(self, task_id: str) -> bool:
         """Whether the task runs in this process."""
         return task_id in self._runs
+
+    def works_here(self, task_id: str) -> bool:
+        """Whether the task runs in this process and can come to an end without an answer."""
+        run = self._runs.get(task_id)
+        return run is not None and run.at_work
 
     # --- tasks ---
 
@@ -185,9 +196,7 @@ class Engine:
             try:
                 if run is not None:
                     return await run.cancel()
-                event = StatusChanged(
-                    seq=task.seq + 1, at=self._clock(), state=TaskState.CANCELED
-                )
+                event = StatusChanged(seq=task.seq + 1, at=self._clock(), state=TaskState.CANCELED)
                 return await self._append(task, event)
             except (StaleWriter, IllegalEvent):
                 task = await self._again(task_id)
@@ -220,6 +229,8 @@ class Engine:
 
     async def _begin(self, agent: Agent, submission: Submission) -> Task:
         skill, _ = agent.choose(submission.message.text, submission.skill_id)
+        if self._stopping:
+            raise Stopping(_RETRY_AFTER)
         if len(self._runs) >= self.limits.max_open_tasks:
             raise Overloaded(self.limits.max_open_tasks, _RETRY_AFTER)
         now = self._clock()
@@ -291,7 +302,7 @@ class Engine:
         return folding.task
 
     def _claim(self, submission: Submission, now: float) -> Claim:
-        key = "\n".join((submission.principal.id, submission.agent_id, submission.message.id))
+        key = f"{submission.principal.id}\n{submission.agent_id}\n{submission.message.id}"
         return Claim(key, _digest(submission.message), now + self.limits.claim_ttl)
 
     def run(self, agent: Agent, task: Task, *, attempt: int = 1) -> None:

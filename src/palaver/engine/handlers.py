@@ -5,38 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import aclosing
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from palaver.engine.agent import Handler, Output
 from palaver.engine.turn import Turn
 
 __all__ = ["call_handler"]
 
+_Outputs: TypeAlias = AsyncGenerator[Output, None]
 _T = TypeVar("_T")
 _END: Final = object()
 
 
-def call_handler(
-    handler: Handler, turn: Turn, threads: Executor
-) -> AsyncIterator[Output]:
+def call_handler(handler: Handler, turn: Turn, threads: Executor) -> _Outputs:
     """Return what ``handler`` puts out for ``turn``, as it comes.
 
     Generators and plain functions run in ``threads``. Closing the iterator closes the handler's
     generator; a thread that is under way cannot be stopped, only left behind.
     """
     if inspect.isasyncgenfunction(handler):
-        return cast("AsyncIterator[Output]", handler(turn))
+        return cast("_Outputs", handler(turn))
     if inspect.isgeneratorfunction(handler):
         return _from_generator(handler, turn, threads)
     return _from_function(handler, turn, threads)
 
 
-async def _from_function(
-    handler: Handler, turn: Turn, threads: Executor
-) -> AsyncIterator[Output]:
+async def _from_function(handler: Handler, turn: Turn, threads: Executor) -> _Outputs:
     result: Any
     if inspect.iscoroutinefunction(handler):
         result = await handler(turn)
@@ -47,23 +44,21 @@ async def _from_function(
     if inspect.isasyncgen(result):
         async with aclosing(result) as items:
             async for item in items:
-                yield item
+                yield cast("Output", item)
     elif inspect.isgenerator(result):
-        async for item in _drain(result, threads):
+        async for item in _drain(cast("Iterator[Output]", result), threads):
             yield item
     elif result is not None:
         yield result
 
 
-async def _from_generator(
-    handler: Handler, turn: Turn, threads: Executor
-) -> AsyncIterator[Output]:
+async def _from_generator(handler: Handler, turn: Turn, threads: Executor) -> _Outputs:
     generator = cast("Iterator[Output]", handler(turn))
     async for item in _drain(generator, threads):
         yield item
 
 
-async def _drain(generator: Iterator[Output], threads: Executor) -> AsyncIterator[Output]:
+async def _drain(generator: Iterator[Output], threads: Executor) -> _Outputs:
     while True:
         item = await _in_thread(threads, lambda: next(generator, _END))
         if item is _END:

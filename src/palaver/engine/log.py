@@ -98,6 +98,9 @@ class TaskWriter:
         self._foreign_head = 0
         self._unwatch = storage.events.watch(task.id, self._on_append)
         self.failed: StoreUnavailable | None = None
+        self._seq = task.seq
+        self._state = task.state
+        self._places: dict[str, int] = {}
         self._rewind()
 
     # --- what stands ---
@@ -157,8 +160,8 @@ class TaskWriter:
             )
         )
 
-    def received(self, message: Message) -> None:
-        """Write that the caller answered.
+    def received(self, message: Message) -> MessageReceived:
+        """Write that the caller answered; return the event as it will be stored.
 
         Raises:
             IllegalEvent: the task did not ask, or its question is not stored yet.
@@ -166,7 +169,9 @@ class TaskWriter:
         """
         asked = self._state in INTERRUPTED and self._fold.state in INTERRUPTED
         self._demand(asked, "take a message")
-        self._write(MessageReceived(seq=self._seq + 1, at=self._clock(), message=message))
+        event = MessageReceived(seq=self._seq + 1, at=self._clock(), message=message)
+        self._write(event)
+        return event
 
     def artifact(self, artifact: Artifact, *, append: bool, last: bool) -> None:
         """Write an artifact, or a chunk of one.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import orjson
 
@@ -61,7 +61,7 @@ class Outputs:
         elif isinstance(item, Artifact):
             _demand_json(item)
             self._writer.artifact(item, append=False, last=True)
-        elif isinstance(item, dict):
+        elif isinstance(cast("object", item), dict):
             _demand_json(item)
             self._chunk(DataPart(item))
         else:

@@ -139,7 +139,11 @@ class Caretaker:
             return
         agent = home.agents.get(task.agent_id)
         # A terminal task gives its lease up in the same transaction: it is no orphan.
-        if agent is None or task.terminal or not await home.storage.leases.take(task_id, worker, home.worker):
+        if (
+            agent is None
+            or task.terminal
+            or not await home.storage.leases.take(task_id, worker, home.worker)
+        ):
             return
         if task.restartable:
             _log.info("task_restarted", task_id=task_id, attempt=task.attempt + 1)
@@ -154,9 +158,7 @@ class Caretaker:
             seq=task.seq + 1,
             at=self._clock(),
             state=TaskState.FAILED,
-            message=Message(
-                id=f"{task.id}-worker-lost", role="agent", parts=(TextPart(text),)
-            ),
+            message=Message(id=f"{task.id}-worker-lost", role="agent", parts=(TextPart(text),)),
             reason="worker_lost",
         )
         with suppress(IllegalEvent):

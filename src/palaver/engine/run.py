@@ -22,12 +22,13 @@ from palaver.errors import IllegalEvent, StoreUnavailable, UnknownSkill
 from palaver.model.content import Message, Part, TextPart
 from palaver.model.events import CallActionRequested, MessageReceived, TaskEvent
 from palaver.model.ids import IdSource
-from palaver.model.task import INTERRUPTED, TERMINAL, Task, TaskState
+from palaver.model.task import INTERRUPTED, TERMINAL, Task, TaskState, fold
 from palaver.storage.interfaces import Storage
 
 __all__ = ["Run", "Workplace"]
 
 _log = structlog.get_logger("palaver.run")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
@@ -81,10 +82,19 @@ class Run:
         return self.writer.task
 
     async def answer(self, message: Message) -> Task:
-        """Give the agent the answer that it waits for, and return the task then."""
-        self.writer.received(message)
+        """Give the agent the answer that it waits for; return the task right behind the answer.
+
+        Raises:
+            IllegalEvent: the task does not wait for one, or another answer came first.
+
+        """
+        before = self.writer.task
+        event = self.writer.received(message)
         await self.writer.flush()
-        return self.writer.task
+        if await self._place.storage.events.read(before.id, before.seq, 1) != [event]:
+            text = f"task {before.id!r} was written to by somebody else first"
+            raise IllegalEvent(text)
+        return fold(before.id, (event,), before)
 
     async def cancel(self) -> Task:
         """Stop: the task is canceled when this returns, whatever the handler does.
@@ -96,6 +106,9 @@ class Run:
         self.writer.status(TaskState.CANCELED)
         self._stop()
         await self.writer.flush()
+        if self.writer.stored_state is not TaskState.CANCELED:
+            text = f"task {self.writer.task.id!r} came to its end first"
+            raise IllegalEvent(text)
         return self.writer.task
 
     async def settled(self) -> Task:
@@ -103,7 +116,7 @@ class Run:
         task = self.writer.task
         if task.settled or self._driver.done():
             return task
-        waiter = self._loop.create_future()
+        waiter: asyncio.Future[Task] = self._loop.create_future()
         self._settled.append(waiter)
         try:
             return await waiter
@@ -152,7 +165,9 @@ class Run:
             skill, said = self._agent.choose(task.history[0].text, task.skill_id)
             turn = self._turn(task, said, skill.profile.id)
             async with asyncio.timeout(self._agent.timeout) as self._deadline:
-                async with aclosing(call_handler(skill.handler, turn, self._place.threads)) as items:
+                async with aclosing(
+                    call_handler(skill.handler, turn, self._place.threads)
+                ) as items:
                     async for item in items:
                         self._outputs.put(item)
                         if self.writer.full:

@@ -43,7 +43,11 @@ def configure_logging(level: str = "info", style: LogFormat = "console") -> None
             ),
         ]
     else:
-        renderer = [redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Plain tracebacks: a fancy one would print local variables, and with them secrets.
+        plain = structlog.dev.plain_traceback
+        colors = sys.stderr.isatty()
+        console = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)
+        renderer = [redact, console]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

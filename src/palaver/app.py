@@ -1,0 +1,145 @@
+"""The composition root: settings and agents in, one ASGI application out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from palaver.config import Settings
+from palaver.engine.agent import Agent
+from palaver.engine.engine import Engine
+from palaver.errors import ConfigError
+from palaver.server.a2a import A2aEndpoint, A2aLimits
+from palaver.server.a2a_stream import StreamTimes
+from palaver.server.drain import Drain
+from palaver.server.operations import Liveness, Readiness
+from palaver.server.wellknown import CardEndpoint
+from palaver.storage.interfaces import Storage
+from palaver.storage.open import open_storage
+
+__all__ = ["App", "create_app"]
+
+_log = structlog.get_logger("palaver.app")
+_LEGACY_METHODS: Final = ("tasks/sendSubscribe", "tasks/send")
+
+
+class App:
+    """One server: an ASGI application with a store and an engine behind it.
+
+    Its lifespan opens the store and starts the engine; ``drain`` goes out of service, and may be
+    called before the lifespan ends.
+    """
+
+    def __init__(self, agents: Sequence[Agent], settings: Settings, storage: Storage) -> None:
+        self.storage: Final = storage
+        self.engine: Final = Engine(storage, agents, limits=settings.limits())
+        self._settings = settings
+        self._drain = Drain()
+        self._drained = False
+        self.asgi: Final[ASGIApp] = Starlette(
+            routes=self._routes(agents[0].id),
+            lifespan=self._lifespan,
+            exception_handlers={404: _not_found, 405: _not_allowed, 500: _broke},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection or event, as ASGI says."""
+        await self.asgi(scope, receive, send)
+
+    async def drain(self) -> None:
+        """Take no more work, let tasks end for the time that is set, and pass on the rest."""
+        if self._drained:
+            return
+        self._drained = True
+        self._drain.begin()
+        await self.engine.stop(self._settings.drain_timeout)
+        self._drain.finish()
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        await self.storage.open()
+        try:
+            await self.engine.start()
+            yield
+        finally:
+            await asyncio.shield(self._close())
+
+    async def _close(self) -> None:
+        await self.drain()
+        await self.storage.close()
+
+    def _routes(self, default: str) -> list[BaseRoute]:
+        settings = self._settings
+        limits = A2aLimits(
+            max_body_bytes=settings.max_body_bytes,
+            body_timeout=settings.body_timeout,
+            send_timeout=settings.send_timeout,
+            stream=StreamTimes(
+                heartbeat_interval=settings.heartbeat_interval,
+                silence_timeout=settings.stream_silence_timeout,
+                idle_timeout=settings.stream_idle_timeout,
+                retry_interval=settings.retry_interval,
+            ),
+        )
+        endpoint = A2aEndpoint(self.engine, default, limits, self._drain)
+        public_url = None if settings.public_url is None else str(settings.public_url).rstrip("/")
+        card = CardEndpoint(self.engine, default, public_url, legacy=False)
+        old_card = CardEndpoint(self.engine, default, public_url, legacy=True)
+        routes: list[BaseRoute] = [
+            Route("/healthz", Liveness(), methods=["GET"]),
+            Route("/readyz", Readiness(self.engine, self._drain), methods=["GET"]),
+        ]
+        for prefix in ("", "/agents/{agent_id}"):
+            routes += [
+                Route(f"{prefix}/a2a", endpoint),
+                Route(f"{prefix}/.well-known/agent-card.json", card, methods=["GET"]),
+                Route(f"{prefix}/.well-known/agent.json", old_card, methods=["GET"]),
+            ]
+        for method in _LEGACY_METHODS:
+            legacy = A2aEndpoint(self.engine, default, limits, self._drain, method)
+            routes += [
+                Route(f"{prefix}/agents/{{agent_id}}/{method}", legacy)
+                for prefix in ("", "/api/v1")
+            ]
+        return routes
+
+
+def create_app(agents: Sequence[Agent], settings: Settings, storage: Storage | None = None) -> App:
+    """Return the application that serves ``agents``; the first one answers where none is named.
+
+    Raises:
+        ConfigError: two agents share an id, there is none, or the store's URL means nothing.
+
+    """
+    if not agents:
+        message = "there is no agent to serve"
+        raise ConfigError(message)
+    ids = [agent.id for agent in agents]
+    for agent_id in ids:
+        if ids.count(agent_id) > 1:
+            message = f"two agents have the id {agent_id!r}: give one of them another (id=…)"
+            raise ConfigError(message)
+    return App(agents, settings, storage or open_storage(settings.store))
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    return JSONResponse({"error": f"there is nothing at {request.url.path}"}, 404)
+
+
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    headers = getattr(error, "headers", None)
+    return JSONResponse({"error": f"{request.method} is not taken here"}, 405, headers=headers)
+
+
+async def _broke(_request: Request, error: Exception) -> Response:
+    _log.error("request_failed", exc_info=error)
+    return JSONResponse({"error": "internal error"}, 500)

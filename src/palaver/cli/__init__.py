@@ -1,0 +1,62 @@
+"""The command line: ``palaver serve | call | inspect | doctor``.
+
+Exit codes: 0 done · 1 the task failed, was rejected or canceled, or a check failed · 2 wrong usage
+or configuration · 3 nobody can be reached · 4 the peer refused · 5 the task waits for input · 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from palaver.cli import call, doctor, inspect, serve
+from palaver.cli.exits import Exit
+from palaver.errors import ConfigError, PalaverError, PeerRefused, PeerUnreachable
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="palaver",
+    help="Serve one agent over several wires, and talk to agents.",
+    epilog=(
+        "Exit codes: 0 done; 1 the task failed, was rejected or canceled, or a check failed; "
+        "2 wrong usage or configuration; 3 nobody can be reached; 4 the peer refused; "
+        "5 the task waits for input; 130 interrupted."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("call")(call.call)
+app.command("inspect")(inspect.inspect)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; an error is one line that says what to do."""
+    try:
+        app()
+    except PalaverError as error:
+        sys.stdout.flush()
+        sys.stderr.write(f"palaver: {error}\n")
+        raise SystemExit(_exit_of(error)) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise SystemExit(Exit.INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read our output has enough of it.
+        sys.stderr.close()
+        raise SystemExit(Exit.DONE) from None
+
+
+def _exit_of(error: PalaverError) -> Exit:
+    if isinstance(error, PeerUnreachable):
+        return Exit.UNREACHABLE
+    if isinstance(error, PeerRefused):
+        return Exit.REFUSED
+    if isinstance(error, ConfigError):
+        return Exit.USAGE
+    return Exit.FAILED

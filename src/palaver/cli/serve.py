@@ -1,0 +1,131 @@
+"""``palaver serve``: one agent, one process, one port."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+import uvloop
+
+from palaver import __version__
+from palaver.app import App, create_app
+from palaver.cli.target import load_agent
+from palaver.config import Settings, load_settings
+from palaver.errors import ConfigError
+from palaver.observability.logging import configure_logging
+from palaver.server.listener import Listener, bind
+
+__all__ = ["serve"]
+
+_SECRET = ("token", "secret", "password", "key")
+
+
+def serve(
+    target: Annotated[
+        str | None, typer.Argument(help="module:agent to serve; none: the demo agent")
+    ] = None,
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8080]")] = None,
+    store: Annotated[
+        str | None, typer.Option(help="Path of a SQLite file, or memory: to keep nothing")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; see --print-config"),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Serve other machines without authentication")
+    ] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Show the settings as they are, and end")
+    ] = False,
+) -> None:
+    """Serve an agent over A2A, all generations, until SIGTERM or Ctrl-C."""
+    flags: dict[str, Any] = dict(_pair(given) for given in option or [])
+    given = {"host": host, "port": port, "store": store, "insecure": insecure or None}
+    flags |= {name: value for name, value in given.items() if value is not None}
+    settings = load_settings(flags, config)
+    if print_config:
+        typer.echo(_shown(settings))
+        return
+    configure_logging(settings.log_level, settings.log_format)
+    _check_exposure(settings)
+    agent = load_agent(target)
+    listening = bind(settings.host, settings.port)
+    app = create_app([agent], settings)
+    port_taken = listening.getsockname()[1]
+    _say(f"Palaver {__version__} serves {agent.name!r} at {_url(settings.host, port_taken)}")
+    kept = "in memory, and lost at the end" if not app.storage.durable else f"in {settings.store}"
+    _say(f"Tasks are kept {kept}. Stop with Ctrl-C.")
+    listener = Listener(app, app.drain)
+    uvloop.run(_run(listener, app, [listening]))
+    _leave()
+
+
+async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
+    # Opened here first: what is wrong with the store is told in one line, not in a traceback.
+    await app.storage.open()
+    await listener.serve(sockets=sockets)
+    await asyncio.sleep(0)
+
+
+def _pair(given: str) -> tuple[str, str]:
+    name, equals, value = given.partition("=")
+    name = name.strip().replace("-", "_")
+    if not equals or name not in Settings.model_fields:
+        message = f"--set {given}: write NAME=VALUE with a NAME from --print-config"
+        raise ConfigError(message)
+    return name, value
+
+
+def _shown(settings: Settings) -> str:
+    values = settings.model_dump(mode="json")
+    hidden = {
+        name: "***" if value and any(word in name for word in _SECRET) else value
+        for name, value in values.items()
+    }
+    return orjson.dumps(hidden, option=orjson.OPT_INDENT_2).decode()
+
+
+def _check_exposure(settings: Settings) -> None:
+    """Refuse to be open to others without being told to."""
+    try:
+        local = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        local = settings.host == "localhost"
+    if local:
+        return
+    if not settings.insecure:
+        message = (
+            f"{settings.host} can be reached from other machines, and nobody would be asked who "
+            "they are: listen on 127.0.0.1 behind a proxy that does, or say --insecure"
+        )
+        raise ConfigError(message)
+    _say(f"Warning: everybody who reaches {settings.host} may use this agent.")
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _leave() -> None:
+    """End now, even where a handler's thread never returns: its task is failed already."""
+    stuck = [t for t in threading.enumerate() if t.name.startswith("palaver-handler")]
+    if any(thread.is_alive() for thread in stuck):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)

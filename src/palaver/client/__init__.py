@@ -1,0 +1,1 @@
+"""The other side of each wire: shells that mirror ``palaver.server``."""

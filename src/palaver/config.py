@@ -1,0 +1,161 @@
+"""Settings: flags over ``PALAVER_*`` variables over a TOML file over defaults, parsed once."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AnyHttpUrl, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from palaver.engine.limits import Limits
+from palaver.errors import ConfigError
+
+__all__ = ["Settings", "default_store", "load_settings"]
+
+_PREFIX: Final = "PALAVER_"
+Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
+_LIMITS: Final = Limits()
+
+
+def default_store() -> str:
+    """Return the path of the SQLite file in the user's state directory (XDG)."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return str(Path(state) / "palaver" / "palaver.db")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Times are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
+    port: int = Field(8080, ge=0, le=65_535, description="Port to listen on; 0 takes a free one")
+    store: str = Field(
+        default_factory=default_store,
+        min_length=1,
+        description="Where tasks are kept: a path of a SQLite file, or memory:",
+    )
+    insecure: bool = Field(
+        default=False, description="Serve others than this machine without asking who they are"
+    )
+    public_url: AnyHttpUrl | None = Field(
+        None, description="The URL that cards name, where it is not the one of the request"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="What is logged at least"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="How logs look")
+
+    max_body_bytes: Count = Field(10 * 1024 * 1024, description="Largest body of a request")
+    body_timeout: Seconds = Field(30.0, description="How long a request may take to arrive")
+    send_timeout: Seconds = Field(
+        120.0, description="How long a blocking send waits before it answers as things stand"
+    )
+    heartbeat_interval: Seconds = Field(15.0, description="Silence before a heartbeat on a stream")
+    stream_silence_timeout: Seconds = Field(
+        30.0, description="How long a stream may take nothing, not even a heartbeat, before it ends"
+    )
+    stream_idle_timeout: float = Field(
+        0.0, ge=0, le=31_536_000, description="Ends a stream without task events; 0: never"
+    )
+    retry_interval: Seconds = Field(1.0, description="When a client should come back to a stream")
+    drain_timeout: Seconds = Field(10.0, description="How long tasks may go on after SIGTERM")
+
+    max_running_tasks: Count = Field(_LIMITS.max_running_tasks, description="Handlers at once")
+    max_open_tasks: Count = Field(_LIMITS.max_open_tasks, description="Tasks held at once")
+    max_task_events: Count = Field(_LIMITS.max_task_events, description="Events of one task")
+    max_threads: Annotated[int, Field(ge=1, le=1_024)] = Field(
+        _LIMITS.max_threads, description="Threads for plain functions"
+    )
+    input_timeout: Seconds = Field(_LIMITS.input_timeout, description="How long a task waits")
+    store_timeout: Seconds = Field(_LIMITS.store_timeout, description="Patience with the store")
+    lease_ttl: Seconds = Field(_LIMITS.lease_ttl, description="Silence that loses a worker's tasks")
+    retention: Seconds = Field(_LIMITS.retention, description="How long events are kept")
+    task_retention: Seconds = Field(_LIMITS.task_retention, description="How long tasks are kept")
+    claim_ttl: Seconds = Field(_LIMITS.claim_ttl, description="How long a message id is known")
+    sweep_interval: Seconds = Field(_LIMITS.sweep_interval, description="How often to tidy up")
+
+    def limits(self) -> Limits:
+        """Return the bounds of the engine."""
+        known = set(type(self).model_fields)
+        values = {f.name: getattr(self, f.name) for f in fields(Limits) if f.name in known}
+        return Limits(**values)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the places that are looked at: flags, the environment, the file."""
+        del dotenv_settings, file_secret_settings
+        file = settings_cls.model_config.get("toml_file")
+        found = () if file is None else (TomlConfigSettingsSource(settings_cls),)
+        return (init_settings, env_settings, *found)
+
+
+def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
+    """Return the settings; ``flags`` are those that were given, by the name of the setting.
+
+    Raises:
+        ConfigError: a value is wrong, or a key is unknown; the text names it and its origin.
+
+    """
+    in_file = {} if file is None else _read_toml(file)
+
+    class Bound(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith(_PREFIX)
+        and name.removeprefix(_PREFIX).lower() not in Settings.model_fields
+    )
+    if unknown:
+        message = f"environment variable {unknown[0]}: there is no such setting"
+        raise ConfigError(message)
+    try:
+        return Settings.model_construct(**dict(Bound(**flags)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        given = "" if first["type"] == "extra_forbidden" else f", not {first['input']!r}"
+        message = f"{_origin(name, flags, in_file, file)}: {first['msg']}{given}"
+        raise ConfigError(message) from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"configuration file {file}: cannot be read: {error}"
+        raise ConfigError(message) from None
+    except tomllib.TOMLDecodeError as error:
+        message = f"configuration file {file}: {error}"
+        raise ConfigError(message) from None
+
+
+def _origin(
+    name: str, flags: Mapping[str, Any], in_file: Mapping[str, Any], file: Path | None
+) -> str:
+    if name in flags:
+        return f"--{name.replace('_', '-')}"
+    variable = _PREFIX + name.upper()
+    if variable in os.environ:
+        return f"environment variable {variable}"
+    return f"{file}: {name}" if name in in_file else name

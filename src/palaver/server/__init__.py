@@ -1,0 +1,1 @@
+"""The HTTP surface: thin shells around the protocol cores."""

@@ -1,0 +1,139 @@
+"""uvicorn, with a drain of our own: what is in flight when SIGTERM comes is answered.
+
+uvicorn alone waits for ever on an open stream, or cuts it and skips the rest of the shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any, Final, cast
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from palaver.errors import ConfigError
+from palaver.server.a2a_stream import ABORT
+
+__all__ = ["Listener", "bind"]
+
+_log = structlog.get_logger("palaver.server")
+_BACKLOG: Final = 2_048
+_KEEP_ALIVE: Final = 30
+_LAST_WRITES: Final = 5.0
+"""Seconds for connections to take their last bytes once no task runs any more."""
+_POLL: Final = 0.02
+_MAX_HEADER_BYTES: Final = 64 * 1024
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Return a socket that listens there; ``shared`` lets several processes have one each.
+
+    Raises:
+        ConfigError: the address cannot be had; the text says what to do.
+
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        message = (
+            f"cannot listen on {host} port {port}: {error.strerror or error}; "
+            "choose another with --port (0 takes a free one) or --host"
+        )
+        raise ConfigError(message) from None
+    listening.setblocking(False)
+    return listening
+
+
+class _Protocol(HttpToolsProtocol):
+    """HTTP/1.1 whose applications can drop the connection of a client that takes nothing."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        scope = cast("dict[str, Any]", self.scope)
+        scope.setdefault("extensions", {})[ABORT] = self.transport.abort
+
+
+class Listener(uvicorn.Server):
+    """Serves ``app`` on sockets that are bound already.
+
+    On the first SIGTERM or SIGINT it stops accepting and awaits ``drain``; then the connections
+    take their last bytes, and the application's lifespan ends. A second signal ends at once.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                ws="none",
+                loop="auto",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_keep_alive=_KEEP_ALIVE,
+                h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+                backlog=_BACKLOG,
+            )
+        )
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop; the second time, stop at once."""
+        del frame
+        if self.should_exit:
+            self.force_exit = True
+        else:
+            _log.info("stopping", signal=signal.Signals(sig).name)
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, drain, let connections take their last bytes, end the lifespan."""
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        draining = asyncio.ensure_future(self._drain())
+        self._close_idle()
+        while not draining.done() and not self.force_exit:
+            await asyncio.wait([draining], timeout=_POLL)
+            self._close_idle()
+        await self._let_finish()
+        if not draining.done():
+            draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await self.lifespan.shutdown()
+
+    def _close_idle(self) -> None:
+        """Close connections between two requests; the others close after their answer."""
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+    async def _let_finish(self) -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + _LAST_WRITES
+        state: Any = self.server_state
+        while (state.connections or state.tasks) and not self.force_exit:
+            if loop.time() > give_up_at:
+                break
+            self._close_idle()
+            await asyncio.sleep(_POLL)
+        for task in list(state.tasks):
+            task.cancel()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        if state.tasks:
+            await asyncio.wait(list(state.tasks), timeout=1.0)
