@@ -56,7 +56,7 @@ def test_the_method_and_the_header_tell_the_generation(
 @pytest.mark.parametrize("method", ["SendMessage", "message/send", "tasks/get", "nonsense"])
 def test_a_version_that_is_not_served(method: str, version: str) -> None:
     """Section 4: unsupported → -32009, with what is supported."""
-    with pytest.raises(errors.VersionNotSupported, match="supported are 1.0, 0.3") as caught:
+    with pytest.raises(errors.VersionNotSupported, match=r"supported are 1\.0, 0\.3") as caught:
         called(method, version)
     assert caught.value.generation is V10
 

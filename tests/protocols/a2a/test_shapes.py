@@ -683,7 +683,7 @@ def test_all_violations_are_told() -> None:
 @pytest.mark.parametrize("operation", [Operation.GET, Operation.CANCEL, Operation.SUBSCRIBE])
 def test_a_task_must_be_named(spoken: Dialect, operation: Operation) -> None:
     """Sections 2 to 4: id* in the params of get, cancel and subscribe."""
-    with pytest.raises(InvalidParams, match="^Invalid parameters: id is required$"):
+    with pytest.raises(InvalidParams, match=r"^Invalid parameters: id is required$"):
         spoken.parse(operation, {"taskId": "t"})
 
 
