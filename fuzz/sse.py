@@ -18,19 +18,28 @@ from palaver.protocols.a2a.mapping import dialect
 from palaver.protocols.a2a.stream import ClientStream
 
 SEEDS = [
-    (
-        b'retry: 500\nid: 1\ndata: {"jsonrpc":"2.0","id":1,"result":{"task":{"id":"t","contextId":"c",'
-        b'"status":{"state":"TASK_STATE_WORKING"}}}}\n\n: hb\nid: 2\ndata: {"jsonrpc":"2.0","id":1,'
-        b'"result":{"artifactUpdate":{"taskId":"t","contextId":"c","artifact":{"artifactId":"a",'
-        b'"parts":[{"text":"x"}]}}}}\n\n'
+    b"\n".join(
+        (
+            b"retry: 500",
+            b"id: 1",
+            b'data: {"jsonrpc":"2.0","id":1,"result":{"task":{"id":"t","contextId":"c",',
+            b'data: "status":{"state":"TASK_STATE_WORKING"}}}}',
+            b"",
+            b": hb",
+            b"id: 2",
+            b'data: {"jsonrpc":"2.0","id":1,"result":{"artifactUpdate":{"taskId":"t",',
+            b'data: "contextId":"c","artifact":{"artifactId":"a","parts":[{"text":"x"}]}}}}',
+            b"\n",
+        )
     ),
-    (
-        b'\xef\xbb\xbfdata: {"jsonrpc":"2.0","id":1,"result":{"id":"t","status":{"state":"completed"},'
-        b'"final":true}}\r\n\r\n'
-    ),
-    (
-        b'event: message\rdata: {"result":\rdata: {"kind":"status-update","taskId":"t","contextId":"c",'
-        b'"status":{"state":"failed"},"final":true}}\r\r'
+    b'\xef\xbb\xbfdata: {"result":{"id":"t","status":{"state":"completed"},"final":true}}\r\n\r\n',
+    b"\r".join(
+        (
+            b"event: message",
+            b'data: {"result":{"kind":"status-update","taskId":"t","contextId":"c",',
+            b'data: "status":{"state":"failed"},"final":true}}',
+            b"\r",
+        )
     ),
     b'data: {"error":{"code":-32603,"message":"Internal error"}}\n\nretry: 10\n',
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palaver.model.content import Artifact, DataPart, FilePart, Message, Part, TextPart, text_of
@@ -217,6 +217,7 @@ def test_1_0_loses_nothing_of_content(event: TaskEvent) -> None:
 
 
 @every_dialect
+@settings(max_examples=40)
 @given(task=tasks, history_length=st.none() | st.integers(0, 4))
 def test_a_task_is_legal_and_comes_back(
     spoken: Dialect, task: Task, history_length: int | None
@@ -241,6 +242,7 @@ def test_a_task_is_legal_and_comes_back(
 
 
 @every_dialect
+@settings(max_examples=40)
 @given(task=tasks)
 def test_a_task_on_a_stream(spoken: Dialect, task: Task) -> None:
     """Sections 2 to 4: one result in 1.0; the last one tells the state in each generation."""
@@ -262,6 +264,7 @@ def test_a_task_on_a_stream(spoken: Dialect, task: Task) -> None:
 
 
 @every_dialect
+@settings(max_examples=40)
 @given(
     message=user_messages,
     task_id=ids,
@@ -299,7 +302,7 @@ def test_a_send_comes_back(
     assert parsed.message.text == message.text
     assert parsed.message.metadata == message.metadata
     if spoken is V01:
-        assert (parsed.may_create, parsed.blocking, parsed.message.id) == (True, True, "")
+        assert (parsed.may_create, parsed.blocking) == (True, True)
         assert parsed.history_length == (history_length or 0)
     else:
         assert (parsed.may_create, parsed.blocking) == (False, blocking)

@@ -162,8 +162,10 @@ def test_json_that_is_no_request() -> None:
             model_errors.TaskBusy("t", "working"),
             Operation.SEND,
             errors.UnsupportedOperation,
-            "This operation is not supported: task 't' is working and did not ask for input: "
-            "wait until it does, or cancel it",
+            (
+                "This operation is not supported: task 't' is working and did not ask for input: "
+                "wait until it does, or cancel it"
+            ),
         ),
         (
             model_errors.ConversationMismatch("t", "c"),
@@ -175,8 +177,10 @@ def test_json_that_is_no_request() -> None:
             model_errors.MessageReused("m"),
             Operation.SEND,
             errors.InvalidParams,
-            "Invalid parameters: message id 'm' was used before with other content: "
-            "give each new message an id of its own",
+            (
+                "Invalid parameters: message id 'm' was used before with other content: "
+                "give each new message an id of its own"
+            ),
         ),
         (
             model_errors.UnknownAgent("a"),

@@ -60,8 +60,8 @@ class Send:
     ``task_id`` names a task to go on with, or, where ``may_create`` is set (0.1: the client makes
     the ids), the id of the task to begin. ``blocking`` callers wait until the task settles.
     ``history_length`` is the number of messages wanted in answers; ``None`` leaves it to us.
-    ``message.id`` is empty where the wire names no messages (0.1): whoever takes the command gives
-    it a fresh one.
+    Where the wire names no messages (0.1), ``message.id`` is made of what is said: the same words
+    have the same id, so there it tells nothing of repetition.
     """
 
     message: Message

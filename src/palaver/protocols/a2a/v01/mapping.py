@@ -1,12 +1,14 @@
 """Model ↔ A2A 0.1.
 
-Its messages have no ids, its artifacts are known by their place, and it has no words for rejected
-and auth-required: those are failed and input-required, with ``state`` in the metadata.
+Its messages have no ids (here they get one that is made of what they say), its artifacts are known
+by their place, and it has no words for rejected and auth-required: those are failed and
+input-required, with ``state`` in the metadata.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -330,9 +332,14 @@ def _part_from_wire(part: messages.MessagePart) -> Part:
     return DataPart(part.data, metadata=part.metadata)
 
 
+def _id_of(message: messages.Message) -> str:
+    """Return an id for a message, as the other generations want one of every message."""
+    return f"m-{sha256(message.model_dump_json().encode()).hexdigest()[:32]}"
+
+
 def _message_from_wire(message: messages.Message) -> Message:
     return Message(
-        id="",  # the wire has none
+        id=_id_of(message),
         role=message.role,
         parts=tuple(_part_from_wire(part) for part in message.parts),
         metadata=message.metadata,
