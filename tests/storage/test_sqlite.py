@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pytest
 
 from palaver.storage.interfaces import Storage
 from palaver.storage.sqlite import SqliteStorage
+from palaver.testing.samples import chunks, created
 from palaver.testing.storage_contract import Reopen, StorageContract
 
 
@@ -33,3 +35,41 @@ class TestSqliteStorage(StorageContract):
         yield another
         for store in opened:
             await store.close()
+
+
+async def test_lives_without_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no socket can be made processes poll: later, but nothing is lost."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / ("d" * 100)))
+    path = tmp_path / ("e" * 100) / "palaver.db"
+    one, two = (SqliteStorage(path, poll_interval=0.01) for _ in range(2))
+    await one.open()
+    await two.open()
+    await one.events.append("t", 0, [created()])
+    async with asyncio.timeout(10):
+        waiting = asyncio.ensure_future(two.events.wait("t", 2))
+        await one.events.append("t", 1, chunks(1, 2))
+        await waiting
+    assert await two.events.read("t", 0) == [created(), *chunks(1, 2)]
+    assert await one.events.head("t") == 3
+    await one.close()
+    await two.close()
+
+
+async def test_a_burst_that_overflows_the_queue(tmp_path: Path) -> None:
+    """More news than a socket holds, while nobody listens: the watchers hear of the last head."""
+    one, two = (SqliteStorage(tmp_path / "palaver.db", poll_interval=60) for _ in range(2))
+    await one.open()
+    await two.open()
+    reached = asyncio.Event()
+    await two.events.append("t", 0, [created()])
+    receiver = two.file._receiver
+    assert receiver is not None
+    asyncio.get_running_loop().remove_reader(receiver.fileno())
+    two.events.watch("t", lambda head: reached.set() if head == 201 else None)
+    for head in range(1, 201):
+        await one.events.append("t", head, chunks(head))
+    assert await two.events.head("t") == 201
+    async with asyncio.timeout(10):
+        await reached.wait()
+    await one.close()
+    await two.close()

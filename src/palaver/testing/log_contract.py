@@ -61,6 +61,8 @@ class LogContract:
         await log.append("t", 7, events[7:])
         assert await log.read("t", 0) == events
         assert await log.head("t") == 11
+        await log.append("t", 11, [finished(11)])
+        assert await log.head("t") == 12
 
     async def test_survives_in_another_process(self, storage: Storage, other: Storage) -> None:
         """What one store acknowledged, every other store over the same data can read."""
