@@ -175,8 +175,7 @@ def test_artifacts_grow_and_are_replaced() -> None:
     folding.apply("t", chunk(4, "other", 1, append=False))
     folding.apply("t", chunk(5, "two"))
     assert [artifact.text for artifact in folding.task.artifacts] == ["one two", "other"]
-    assert (folding.artifact_index("a-0"), folding.artifact_index("a-1")) == (0, 1)
-    assert folding.artifact_index("a-2") is None
+    assert [artifact.id for artifact in folding.task.artifacts] == ["a-0", "a-1"]
     folding.apply("t", chunk(6, "new", append=False))
     assert [artifact.text for artifact in folding.task.artifacts] == ["new", "other"]
     with pytest.raises(IllegalEvent, match="artifact 'a-5' has the place 2, not 5"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import os
 import sys
@@ -67,6 +68,7 @@ def serve(
     kept = "in memory, and lost at the end" if not app.storage.durable else f"in {settings.store}"
     _say(f"Tasks are kept {kept}. Stop with Ctrl-C.")
     listener = Listener(app, app.drain)
+    _spare_collections()
     uvloop.run(_run(listener, app, [listening]))
     _leave()
 
@@ -76,6 +78,17 @@ async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
     await app.storage.open()
     await listener.serve(sockets=sockets)
     await asyncio.sleep(0)
+
+
+def _spare_collections() -> None:
+    """Let the cyclic collector run less often.
+
+    What a task leaves behind is freed by reference counting; looking through all finished tasks
+    of a memory store for cycles took a tenth of the time of short requests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def _pair(given: str) -> tuple[str, str]:

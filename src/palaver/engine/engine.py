@@ -209,13 +209,15 @@ class Engine:
             TaskNotFound: there is no such task.
 
         """
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + timeout
         run = self._runs.get(task_id)
+        if run is not None:
+            task = await run.settled(timeout)
+            if task.settled or loop.time() >= give_up_at:
+                return task
         try:
-            async with asyncio.timeout(timeout):
-                if run is not None:
-                    task = await run.settled()
-                    if task.settled:
-                        return task
+            async with asyncio.timeout_at(give_up_at):
                 return await self._follow_until_settled(task_id)
         except TimeoutError:
             run = self._runs.get(task_id)

@@ -28,6 +28,7 @@ from palaver.storage.interfaces import Storage
 __all__ = ["Run", "Workplace"]
 
 _log = structlog.get_logger("palaver.run")
+_SETTLED: Final = INTERRUPTED | TERMINAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class Run:
         self._earlier_answers = list(task.answers)
         self._answer: asyncio.Future[Message] | None = None
         self._deadline: asyncio.Timeout | None = None
-        self._settled: list[asyncio.Future[Task]] = []
+        self._settled: list[asyncio.Future[None]] = []
         self._stopped = False
         self._has_slot = False
         self.writer = TaskWriter(
@@ -111,17 +112,23 @@ class Run:
             raise IllegalEvent(text)
         return self.writer.task
 
-    async def settled(self) -> Task:
-        """Return the task once it is terminal, waits for input, or is given up here."""
-        task = self.writer.task
-        if task.settled or self._driver.done():
-            return task
-        waiter: asyncio.Future[Task] = self._loop.create_future()
+    async def settled(self, timeout: float) -> Task:  # noqa: ASYNC109
+        """Return the task once it is terminal, waits for input, or is given up here.
+
+        After ``timeout`` seconds it is returned as it stands.
+        """
+        if self.writer.stored_state in _SETTLED or self._driver.done():
+            return self.writer.task
+        waiter: asyncio.Future[None] = self._loop.create_future()
         self._settled.append(waiter)
+        # A bare timer: ``asyncio.timeout`` costs five times as much, and every send comes by here.
+        timer = self._loop.call_later(timeout, _release, waiter)
         try:
-            return await waiter
+            await waiter
         finally:
+            timer.cancel()
             self._settled.remove(waiter)
+        return self.writer.task
 
     @property
     def at_work(self) -> bool:
@@ -158,7 +165,7 @@ class Run:
             self._stopped = True
             self._leave_slot()
             await self.writer.close()
-            self._tell_settled(self.writer.task)
+            self._tell_settled()
 
     async def _drive(self, task: Task) -> None:
         try:
@@ -220,13 +227,12 @@ class Run:
                 self._answer.set_result(event.message)
         if self.writer.stored_state in TERMINAL and not self._stopped:
             self._stop()
-        if self._settled and self.writer.stored_state in INTERRUPTED | TERMINAL:
-            self._tell_settled(self.writer.task)
+        if self._settled and self.writer.stored_state in _SETTLED:
+            self._tell_settled()
 
-    def _tell_settled(self, task: Task) -> None:
+    def _tell_settled(self) -> None:
         for waiter in self._settled:
-            if not waiter.done():
-                waiter.set_result(task)
+            _release(waiter)
 
     # --- what a turn may do ---
 
@@ -291,6 +297,11 @@ class Run:
             self.writer.call_action(wanted)
         else:
             self._loop.call_soon_threadsafe(self.writer.call_action, wanted)
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop) -> bool:

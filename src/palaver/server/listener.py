@@ -84,6 +84,7 @@ class Listener(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE,
                 h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
                 backlog=_BACKLOG,
