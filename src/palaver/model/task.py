@@ -77,6 +77,8 @@ class _OpenArtifact:
             self.parts = list(compact(self.parts))
 
     def close(self) -> Artifact:
+        if len(self.parts) == 1 == len(self.latest.parts) and self.parts[0] is self.latest.parts[0]:
+            return self.latest
         return replace(self.latest, parts=compact(self.parts))
 
 
@@ -105,14 +107,14 @@ class Fold:
     def __init__(self, task: Task | None = None) -> None:
         """Start empty, or from a snapshot."""
         self._artifacts: dict[str, _OpenArtifact] = {}
-        self._origin = task
-        self._cached = task
+        self._origin: Task | None = None
+        self._cached: Task | None = None
         self._seq = 0
         if task is not None:
             self._begin_from(task)
 
     def _begin_from(self, task: Task) -> None:
-        self._origin = task
+        self._origin = self._cached = task
         self._seq = task.seq
         self._state = task.state
         self._state_at = task.state_at
@@ -167,10 +169,11 @@ class Fold:
         if event.seq != self._seq + 1:
             message = f"task {task_id!r}: event {event.seq} cannot follow event {self._seq}"
             raise IllegalEvent(message)
+        if isinstance(event, TaskCreated):
+            self._create(task_id, event)
+            return
         if isinstance(event, ArtifactUpdated):
             self._update_artifact(task_id, event)
-        elif isinstance(event, TaskCreated):
-            self._create(task_id, event)
         elif isinstance(event, StatusChanged):
             self._change_status(task_id, event)
         elif isinstance(event, MessageReceived):

@@ -244,13 +244,17 @@ class A2aEndpoint:
         elif isinstance(command, Subscribe):
             task = await self._engine.get(command.task_id)
             history_length = command.history_length
-            # 1.0 §3.1.6; the older ones show how it ended. A cursor asks for what was missed.
-            if task.terminal and cursor is None and spoken.generation is Generation.V10:
-                message = f"task {task.id!r} is {task.state}: there is nothing to follow"
-                raise UnsupportedOperation(message, generation=spoken.generation)
         else:
             message = f"{exchange.request.method} has no stream"
             raise UnsupportedOperation(message, generation=spoken.generation)
+        if task.terminal:
+            if cursor == task.seq:
+                cursor = None  # nothing will ever come behind it: do not let the client wait
+            # 1.0 §3.1.6; the older ones show how it ended. A cursor asks for what was missed.
+            following = isinstance(command, Subscribe) and spoken.generation is Generation.V10
+            if following and cursor is None:
+                message = f"task {task.id!r} is {task.state}: there is nothing to follow"
+                raise UnsupportedOperation(message, generation=spoken.generation)
         if cursor is not None and cursor > task.seq:
             message = f"the cursor {cursor} is beyond the last event of the task, {task.seq}"
             raise InvalidParams(message, generation=spoken.generation)

@@ -5,7 +5,8 @@
     async with FaultProxy(server_port, lambda number: Fault(reset_after=1_000)) as proxy:
         ...  # connect to 127.0.0.1, proxy.port
 
-Each connection has a number, from 0, and gets the ``Fault`` that the function returns for it.
+Each connection that reaches the server has a number, from 0, and gets the ``Fault`` that the
+function returns for it; one that does not reach it is reset.
 Faults strike the bytes on their way to the client; what the client sends passes unharmed, but for
 the latency.
 """
@@ -47,7 +48,7 @@ class FaultProxy:
     """Listens on ``port`` of the local machine and passes on to ``upstream_port`` there.
 
     ``upstream_port`` may be set anew: connections from then on go there. ``connections`` and
-    ``resets`` count what came in and what was reset by a fault or by ``reset_all``.
+    ``resets`` count those that got there, and those that a fault or ``reset_all`` reset.
     """
 
     def __init__(
@@ -92,18 +93,16 @@ class FaultProxy:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        fault = self._faults(self.connections)
-        self.connections += 1
-        task = asyncio.get_running_loop().create_task(self._connect(reader, client, fault))
+        task = asyncio.get_running_loop().create_task(self._connect(reader, client))
         self._open[task] = client
         task.add_done_callback(self._open.pop)
 
-    async def _connect(
-        self, reader: asyncio.StreamReader, client: asyncio.StreamWriter, fault: Fault
-    ) -> None:
+    async def _connect(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         server: asyncio.StreamWriter | None = None
         try:
             answers, server = await asyncio.open_connection("127.0.0.1", self.upstream_port)
+            fault = self._faults(self.connections)
+            self.connections += 1
             asking = asyncio.ensure_future(_pass_on(reader, server, fault.latency))
             try:
                 await self._answer(answers, client, fault)
