@@ -97,6 +97,7 @@ class Engine:
             threads=self._threads,
         )
         self._stopping = False
+        self._waiting: set[Subscription] = set()
         self._caretaker = Caretaker(self, clock)
 
     # --- life ---
@@ -112,11 +113,13 @@ class Engine:
         """
         loop = asyncio.get_running_loop()
         stop_at = loop.time() + grace
-        while busy := [run.done for run in self._runs.values() if run.at_work]:
+        while busy := [run for run in self._runs.values() if run.at_work]:
             if (left := stop_at - loop.time()) <= 0:
                 break
-            await asyncio.wait(busy, timeout=left)
+            await asyncio.gather(*(run.settled(left) for run in busy))
         self._stopping = True
+        for subscription in self._waiting:
+            subscription.wake()
         await asyncio.gather(*(self._pass_on(run) for run in list(self._runs.values())))
         await self._caretaker.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -205,6 +208,8 @@ class Engine:
     async def settled(self, task_id: str, timeout: float) -> Task:  # noqa: ASYNC109
         """Return the task once it is terminal or waits for input, or as it is after ``timeout``.
 
+        When the engine stops, tasks that go on elsewhere are returned as they are, too.
+
         Raises:
             TaskNotFound: there is no such task.
 
@@ -214,7 +219,7 @@ class Engine:
         run = self._runs.get(task_id)
         if run is not None:
             task = await run.settled(timeout)
-            if task.settled or loop.time() >= give_up_at:
+            if task.settled or self._stopping or loop.time() >= give_up_at:
                 return task
         try:
             async with asyncio.timeout_at(give_up_at):
@@ -323,9 +328,13 @@ class Engine:
         task = await load_task(self.storage, task_id)
         folding = Fold(task)
         with self.subscribe(task_id, task.seq) as subscription:
-            while not folding.task.settled:
-                for event in await subscription.next():
-                    folding.apply(task_id, event)
+            self._waiting.add(subscription)
+            try:
+                while not (folding.task.settled or self._stopping):
+                    for event in await subscription.next():
+                        folding.apply(task_id, event)
+            finally:
+                self._waiting.discard(subscription)
         return folding.task
 
 

@@ -29,6 +29,8 @@ __all__ = ["Run", "Workplace"]
 
 _log = structlog.get_logger("palaver.run")
 _SETTLED: Final = INTERRUPTED | TERMINAL
+_LAST_BREATH: Final = 1.0
+"""Seconds that a handler has to clean up when its process stops; then it is left behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,20 +134,24 @@ class Run:
 
     @property
     def at_work(self) -> bool:
-        """Whether the run can still come to an end by itself, without an answer from outside."""
-        return self.writer.state not in INTERRUPTED and self.writer.state not in TERMINAL
+        """Whether the run can still bring news by itself, without an answer from outside."""
+        writer = self.writer
+        return writer.state not in _SETTLED or writer.stored_state not in _SETTLED
 
     async def hand_over(self) -> None:
         """Stop without an end: another worker goes on with the task."""
         self._stop()
-        await asyncio.wait([self._driver])
+        await asyncio.wait([self._driver], timeout=_LAST_BREATH)
+        self._tell_settled()
 
     async def fail(self, reason: str, text: str) -> None:
         """End the task as failed, and stop."""
         with suppress(IllegalEvent):
             self._fail(reason, text)
         self._stop()
-        await asyncio.wait([self._driver])
+        await asyncio.wait([self._driver], timeout=_LAST_BREATH)
+        with suppress(StoreUnavailable):
+            await self.writer.flush()
 
     # --- the run itself ---
 

@@ -35,8 +35,8 @@ class Subscription:
     async def next(self, timeout: float | None = None) -> list[TaskEvent]:  # noqa: ASYNC109
         """Return the events behind the cursor as soon as there are any, and move on.
 
-        The list is empty after ``timeout`` seconds, or after ``wake``. Cancelling loses nothing:
-        the cursor only moves with what was returned.
+        The list is empty after ``timeout`` seconds, or, once nothing is left to read, after
+        ``wake``. Cancelling loses nothing: the cursor only moves with what was returned.
 
         Raises:
             CursorExpired: the events behind the cursor are no longer kept.
@@ -48,9 +48,10 @@ class Subscription:
         if not events:
             await self._wait(timeout)
             events = await self._log.read(self.task_id, self.cursor, _BATCH)
-        self._woken = False
         if events:
             self.cursor = events[-1].seq
+        else:
+            self._woken = False
         return events
 
     def wake(self) -> None:
