@@ -6,6 +6,7 @@ uvicorn alone waits for ever on an open stream, or cuts it and skips the rest of
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -132,9 +133,11 @@ class Listener(uvicorn.Server):
                 break
             self._close_idle()
             await asyncio.sleep(_POLL)
-        for task in list(state.tasks):
-            task.cancel()
+        # What is cut now is cut on purpose: no need to tell of each request that it broke.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         for connection in list(state.connections):
             connection.transport.abort()
+        for task in list(state.tasks):
+            task.cancel()
         if state.tasks:
             await asyncio.wait(list(state.tasks), timeout=1.0)
