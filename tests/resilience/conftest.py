@@ -50,6 +50,8 @@ async def start(serve: Serve, tmp_path: Path) -> AsyncIterator[Start]:
     for server in servers:
         if server.process.returncode is None:
             server.kill()
+        if server.process.stdout is not None:
+            server.process.stdout.close()
     for server in servers:
         said = server.log.read_text(encoding="utf-8")
         assert "Traceback" not in said, said
