@@ -14,8 +14,10 @@ from palaver.engine.clock import Clock
 from palaver.errors import (
     CursorExpired,
     IllegalEvent,
+    ModelError,
     NotFound,
     StaleWriter,
+    StorageError,
     StoreUnavailable,
     TaskNotFound,
 )
@@ -94,7 +96,9 @@ class TaskWriter:
         self._fold = Fold(task)
         self._id: Final = task.id
         self._pending: list[TaskEvent] = []
-        self._draining: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._scheduled: asyncio.Handle | None = None
+        self._draining: asyncio.Future[None] | None = None
         self._foreign_head = 0
         self._unwatch = storage.events.watch(task.id, self._on_append)
         self.failed: StoreUnavailable | None = None
@@ -210,6 +214,8 @@ class TaskWriter:
             StoreUnavailable: the store did not take it in time; the task is lost to this writer.
 
         """
+        if self._scheduled is not None:
+            self._begin_draining()
         while self._draining is not None:
             # Shielded: a caller who gives up must not take the group with it.
             await asyncio.shield(self._draining)
@@ -217,8 +223,14 @@ class TaskWriter:
             raise self.failed
 
     async def close(self) -> None:
-        """Store what is written, and end the watch."""
+        """Store what is written, and end the watch. Must not be cancelled."""
         self._unwatch()
+        if self._draining is None:
+            # Nobody else is at it: store here, without a task and a turn of the loop for it.
+            self._unschedule()
+            done = self._draining = self._loop.create_future()
+            await self._drain()
+            done.set_result(None)
         with suppress(StoreUnavailable):
             await self.flush()
 
@@ -236,8 +248,19 @@ class TaskWriter:
         self._start_draining()
 
     def _start_draining(self) -> None:
+        # On the next turn of the loop: what a handler puts out at one go is one group.
+        if self._draining is None and self._scheduled is None:
+            self._scheduled = self._loop.call_soon(self._begin_draining)
+
+    def _begin_draining(self) -> None:
+        self._unschedule()
         if self._draining is None:
-            self._draining = asyncio.get_running_loop().create_task(self._drain())
+            self._draining = self._loop.create_task(self._drain())
+
+    def _unschedule(self) -> None:
+        if self._scheduled is not None:
+            self._scheduled.cancel()
+            self._scheduled = None
 
     def _rewind(self) -> None:
         """Forget what was written and not stored: go on from the fold."""
@@ -254,16 +277,16 @@ class TaskWriter:
                     await self._store(group)
                 else:
                     await self._catch_up(())
-        except StoreUnavailable as error:
+        except (StorageError, ModelError) as error:
             _log.error("task_not_stored", task_id=self._id, error=str(error))
-            self.failed = error
+            self.failed = StoreUnavailable(str(error))
             self._pending.clear()
             self._on_stored(())
         finally:
             self._draining = None
 
     async def _store(self, group: list[TaskEvent]) -> None:
-        give_up_at = asyncio.get_running_loop().time() + self._store_timeout
+        give_up_at = self._loop.time() + self._store_timeout
         delay = _FIRST_RETRY
         while True:
             try:
@@ -272,7 +295,7 @@ class TaskWriter:
                 await self._catch_up(group)
                 return
             except StoreUnavailable:
-                if asyncio.get_running_loop().time() + delay > give_up_at:
+                if self._loop.time() + delay > give_up_at:
                     raise
                 await asyncio.sleep(delay)
                 delay *= 2
