@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, NoReturn
 
 import orjson
 import typer
@@ -25,6 +25,8 @@ from palaver.server.listener import Listener, bind
 
 __all__ = ["serve"]
 
+_LAST_BREATH: Final = 1.0
+"""Seconds for what still runs at the end to let go."""
 _SECRET = ("token", "secret", "password", "key")
 
 
@@ -77,7 +79,16 @@ async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
     # Opened here first: what is wrong with the store is told in one line, not in a traceback.
     await app.storage.open()
     await listener.serve(sockets=sockets)
-    await asyncio.sleep(0)
+    await _end_rest()
+
+
+async def _end_rest() -> None:
+    """Cancel what still runs; a handler that does not let go is left behind, with the process."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    if rest and (await asyncio.wait(rest, timeout=_LAST_BREATH))[1]:
+        _exit_now()
 
 
 def _spare_collections() -> None:
@@ -139,6 +150,10 @@ def _leave() -> None:
     """End now, even where a handler's thread never returns: its task is failed already."""
     stuck = [t for t in threading.enumerate() if t.name.startswith("palaver-handler")]
     if any(thread.is_alive() for thread in stuck):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        _exit_now()
+
+
+def _exit_now() -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
