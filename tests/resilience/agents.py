@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from palaver.engine.agent import Agent, Output, Progress
 from palaver.engine.turn import Turn
@@ -84,3 +85,12 @@ async def ask(turn: Turn) -> str:
         await gate.read()
         writer.close()
     return f"You said {await turn.ask('What do you say?')}."
+
+
+@agent.skill("cling")
+async def cling(turn: Turn) -> str:
+    """Wait, whatever anybody wants."""
+    gate, _ = await asyncio.open_connection("127.0.0.1", int(turn.text))
+    while True:
+        with suppress(asyncio.CancelledError):
+            await gate.readexactly(1)

@@ -194,6 +194,24 @@ async def test_a_task_that_asks_during_the_drain(start: Start, gate: Gate) -> No
     assert took < 2
 
 
+async def test_a_handler_that_does_not_let_go(start: Start, gate: Gate) -> None:
+    """A handler that swallows its cancellation keeps neither its caller nor the process."""
+    server = await start(drain_timeout=0.3)
+    async with Clients() as clients:
+        client = await clients.a2a(server.port)
+        sending = asyncio.create_task(client.send(f"cling {gate.port}"))
+        await gate.waiting(1)
+        began = time.perf_counter()
+        code = await asyncio.to_thread(_stopped, server)
+        took = time.perf_counter() - began
+        answer = await sending
+    assert isinstance(answer, TaskReceived)
+    assert answer.state is TaskState.FAILED
+    report(f"exit {code} after {took:.2f} s with a handler that does not let go")
+    assert code == 0
+    assert took < 3
+
+
 async def test_a_second_signal_ends_at_once(start: Start, gate: Gate) -> None:
     """SIGTERM twice: the process does not wait for the task."""
     server = await start(drain_timeout=30)
