@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.conftest import Serve, Server
 
 HERE = Path(__file__).parent
+OLDER_PEER = Path(sys.prefix) / "peers" / "a2a-0.3"
 # So often that every stream which waits for anything carries heartbeats.
 HEARTBEATS = ("--set", "heartbeat_interval=0.05")
 

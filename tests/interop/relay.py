@@ -1,4 +1,4 @@
-"""A relay between a client and a server: it keeps what the server says, and can cut the line."""
+"""A relay between a client and a server: it keeps what the server says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMEOUT = 20.0
 class Relay:
     """Passes bytes on, both ways, between whoever connects and the server at ``url``.
 
-    ``said`` is every byte that the server sent, ``connections`` how many clients have connected.
+    ``said`` is every byte that the server sent.
     """
 
     def __init__(self, url: str) -> None:
@@ -24,7 +24,6 @@ class Relay:
         self._passing: set[asyncio.Task[None]] = set()
         self._more = asyncio.Condition()
         self.said = bytearray()
-        self.connections = 0
         self.url = ""
 
     async def __aenter__(self) -> Self:
@@ -41,14 +40,10 @@ class Relay:
     ) -> None:
         """Close everything."""
         self._server.close()
-        self.cut()
-        await asyncio.gather(*self._passing)
-        await self._server.wait_closed()
-
-    def cut(self) -> None:
-        """Drop every connection, without a word."""
         for writer in self._open:
             writer.transport.abort()
+        await asyncio.gather(*self._passing)
+        await self._server.wait_closed()
 
     async def heard(self, what: bytes, times: int = 1) -> None:
         """Wait until the server has said ``what`` that often."""
@@ -59,7 +54,6 @@ class Relay:
         task = asyncio.current_task()
         assert task is not None
         self._passing.add(task)
-        self.connections += 1
         there, back = await asyncio.open_connection(*self._to)
         self._open |= {writer, back}
         try:

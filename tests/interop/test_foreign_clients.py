@@ -12,16 +12,14 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Server
-from tests.interop.conftest import HERE
+from tests.interop.conftest import HERE, OLDER_PEER
 
 TIMEOUT = 40.0
-OLDER_PEER = Path(sys.prefix) / "peers" / "a2a-0.3"
 JS = HERE / "js"
 
 Shown = dict[str, Any]

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 import httpx2
 import structlog
@@ -36,7 +37,6 @@ from palaver.protocols.jsonrpc import JsonRpcError, encode_request, parse_respon
 __all__ = ["A2aClient"]
 
 _log = structlog.get_logger("palaver.client")
-_UNSUPPORTED: Final = -32004
 _OK: Final = 200
 _UNAVAILABLE: Final = frozenset({429, 502, 503, 504})
 
@@ -57,6 +57,7 @@ class A2aClient:
         generation: What to speak there.
         ids: Where ids of messages and requests come from.
         patience: How to wait, and when to give up.
+        http: What to ask with; without it the client has its own, and closes it at the end.
 
     Every method raises ``PeerRefused`` for an error that the peer answers, and
     ``PeerUnreachable`` when the peer does not answer any more.
@@ -78,6 +79,20 @@ class A2aClient:
         self._patience = patience or Patience()
         self._http = http or http_client(self._patience)
         self._owns_http = http is None
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Close its connections; those of an ``http`` that it was given are left alone."""
+        if self._owns_http:
+            await self._http.aclose()
 
     # --- asking ---
 
@@ -185,6 +200,11 @@ class A2aClient:
                         attempt = 0
                         last_news = loop.time()
                         yield received
+            except PeerRefused as refusal:
+                followed = command.task_id if attempt and isinstance(command, Subscribe) else None
+                ended = await self._ended(stream.task_id or followed, refusal)
+                yield Received(None, ended)
+                return
             except _Dropped as drop:
                 if asked and stream.state in INTERRUPTED:
                     return  # 1.0 has no word for it: the stream of a sender just ends here
@@ -198,6 +218,22 @@ class A2aClient:
                 operation, command = self._next_try(stream, operation, command)
                 after = stream.cursor or None
                 stream.reconnect()
+
+    async def _ended(self, task_id: str | None, refusal: PeerRefused) -> Update:
+        """Return how a task ended that cannot be followed any more.
+
+        For that each server has a code of its own, some in an answer and some on the stream.
+
+        Raises:
+            PeerRefused: that was not the reason.
+
+        """
+        if task_id is None:
+            raise refusal
+        update = await self.get(task_id)
+        if not _ends(update):
+            raise refusal
+        return update
 
     def _next_try(
         self, stream: ClientStream, operation: Operation, command: Command
@@ -229,8 +265,9 @@ class A2aClient:
                     raise _Dropped(why, hint)
                 media_type = response.headers.get("content-type", "").partition(";")[0].strip()
                 if media_type != "text/event-stream":
-                    async for received in self._plain_answer(response, stream):
-                        yield received
+                    update = self._read_answer(response.status_code, await response.aread())
+                    stream.complete = _ends(update)
+                    yield Received(None, update)
                     return
                 async for chunk in response.aiter_bytes():
                     for received in stream.receive(chunk):
@@ -248,21 +285,6 @@ class A2aClient:
         if not stream.complete:
             why = "the stream ended early"
             raise _Dropped(why, _hint(stream))
-
-    async def _plain_answer(
-        self, response: httpx2.Response, stream: ClientStream
-    ) -> AsyncGenerator[Received, None]:
-        """Yield what a peer answers without a stream: an error, or all at once."""
-        body = await response.aread()
-        try:
-            update = self._read_answer(response.status_code, body)
-        except PeerRefused as error:
-            # Nothing to follow any more: how it ended is there to be asked for.
-            if error.code != _UNSUPPORTED or stream.task_id is None:
-                raise
-            update = await self.get(stream.task_id)
-        stream.complete = _ends(update)
-        yield Received(None, update)
 
 
 def _ends(update: Update) -> bool:
