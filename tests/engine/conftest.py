@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,7 +21,17 @@ from palaver.storage.open import open_storage
 class StartEngine(Protocol):
     """Starts an engine over the test's store."""
 
-    async def __call__(self, *agents: Agent, **options: Any) -> Engine: ...
+    async def __call__(self, *agents: Agent, **options: Any) -> Engine:
+        """Start it."""
+        ...
+
+
+async def all_ended(engine: Engine) -> None:
+    """Return once nothing runs in the engine any more."""
+    runs = [run.done for run in engine._runs.values()]
+    await asyncio.gather(*runs, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert engine.open_tasks == 0
 
 
 @pytest.fixture(params=["memory:", "sqlite"])
@@ -52,10 +63,16 @@ def say() -> Callable[..., Submission]:
     """Make submissions; each has a message id of its own unless one is given."""
     count = 0
 
-    def submission(agent: Agent, text: str, *parts: Part, id: str = "", **more: Any) -> Submission:
+    def submission(
+        agent: Agent,
+        text: str,
+        *parts: Part,
+        message_id: str = "",
+        **more: Any,
+    ) -> Submission:
         nonlocal count
         count += 1
-        message = Message(id=id or f"m{count}", role="user", parts=(TextPart(text), *parts))
+        message = Message(id=message_id or f"m{count}", role="user", parts=(TextPart(text), *parts))
         return Submission(agent_id=agent.id, message=message, wire="test", **more)
 
     return submission

@@ -76,7 +76,10 @@ def test_the_profile_tells_of_the_skills() -> None:
     ],
 )
 def test_the_first_word_names_the_skill(
-    text: str, named: str | None, skill: str, rest: str
+    text: str,
+    named: str | None,
+    skill: str,
+    rest: str,
 ) -> None:
     """Structured input names it by itself; what names none goes to the default."""
     chosen, left = desk().choose(text, named)

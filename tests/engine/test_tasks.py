@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.engine.conftest import StartEngine
 
 from palaver.auth.principal import Principal
 from palaver.engine.agent import Agent, Output, Progress, Rejected
@@ -29,6 +28,7 @@ from palaver.model.content import Artifact, DataPart, FilePart, TextPart
 from palaver.model.events import CallActionRequested
 from palaver.model.task import Task, TaskState, fold
 from palaver.storage.interfaces import Storage
+from tests.engine.conftest import StartEngine, all_ended
 
 Say = Callable[..., Submission]
 WAIT = 10.0
@@ -59,6 +59,11 @@ async def returns(turn: Turn) -> str:
     return "".join(turn.text.split())
 
 
+def returned(turn: Turn) -> AsyncIterator[Output]:
+    """Return an async generator, as a plain function."""
+    return streams(turn)
+
+
 def plain(turn: Turn) -> str:
     """Return the words joined, as a plain function."""
     return "".join(turn.text.split())
@@ -85,11 +90,13 @@ class Callable_:  # noqa: N801 - the point is that it is no function
 
 @pytest.mark.parametrize(
     "handler",
-    [streams, returns, plain, generates, emits, Callable_(), lambda turn: streams(turn)],
-    ids=["async-generator", "coroutine", "function", "generator", "emit", "object", "lambda"],
+    [streams, returns, plain, generates, emits, Callable_(), returned],
+    ids=["async-generator", "coroutine", "function", "generator", "emit", "object", "returned"],
 )
 async def test_every_kind_of_handler_answers(
-    start: StartEngine, say: Say, handler: Callable[[Turn], Any]
+    start: StartEngine,
+    say: Say,
+    handler: Callable[[Turn], Any],
 ) -> None:
     """One text, one artifact, however the handler is written."""
     agent = agent_of(handler)
@@ -99,7 +106,9 @@ async def test_every_kind_of_handler_answers(
 
 
 async def test_the_log_is_numbered_from_one_and_folds_to_the_task(
-    start: StartEngine, say: Say, storage: Storage
+    start: StartEngine,
+    say: Say,
+    storage: Storage,
 ) -> None:
     """What is stored is the truth: the fold of it is what ``get`` returns."""
     agent = agent_of(streams)
@@ -139,7 +148,9 @@ async def test_everything_that_may_be_put_out(start: StartEngine, say: Say) -> N
 
 @pytest.mark.parametrize("output", [3, b"bytes", [1], {"x": object()}, DataPart({1, 2})])
 async def test_what_no_handler_may_put_out_fails_the_task(
-    start: StartEngine, say: Say, output: Any
+    start: StartEngine,
+    say: Say,
+    output: Any,
 ) -> None:
     """The caller reads a safe text; the log has the reason."""
 
@@ -199,7 +210,8 @@ async def test_a_deadline_ends_a_task(start: StartEngine, say: Say) -> None:
 
 
 async def test_a_timeout_inside_of_the_handler_is_its_own_failure(
-    start: StartEngine, say: Say
+    start: StartEngine,
+    say: Say,
 ) -> None:
     """Only the agent's deadline is called a deadline."""
 
@@ -323,7 +335,7 @@ async def test_what_does_not_exist_is_said_to_be_missing(start: StartEngine, say
         await engine.get(mine.id, Principal("you"))
     with pytest.raises(ConversationMismatch):
         await engine.submit(
-            say(agent, "x", task_id=mine.id, conversation_id="other", principal=Principal("me"))
+            say(agent, "x", task_id=mine.id, conversation_id="other", principal=Principal("me")),
         )
 
 
@@ -331,15 +343,15 @@ async def test_a_repeated_message_finds_its_task(start: StartEngine, say: Say) -
     """Creation is idempotent by the id of the message, and an answer is taken once."""
     agent = agent_of(asks)
     engine = await start(agent)
-    task = await run(engine, say(agent, "book", id="m"))
-    assert (await engine.submit(say(agent, "book", id="m"))).id == task.id
+    task = await run(engine, say(agent, "book", message_id="m"))
+    assert (await engine.submit(say(agent, "book", message_id="m"))).id == task.id
     with pytest.raises(MessageReused, match="other content"):
-        await engine.submit(say(agent, "cook", id="m"))
-    await run(engine, say(agent, "monday", id="a", task_id=task.id))
-    again = await engine.submit(say(agent, "monday", id="a", task_id=task.id))
+        await engine.submit(say(agent, "cook", message_id="m"))
+    await run(engine, say(agent, "monday", message_id="a", task_id=task.id))
+    again = await engine.submit(say(agent, "monday", message_id="a", task_id=task.id))
     assert [message.text for message in again.history].count("monday") == 1
     with pytest.raises(MessageReused):
-        await engine.submit(say(agent, "tuesday", id="a", task_id=task.id))
+        await engine.submit(say(agent, "tuesday", message_id="a", task_id=task.id))
 
 
 async def test_many_at_once_begin_one_task(start: StartEngine, say: Say) -> None:
@@ -354,7 +366,9 @@ async def test_many_at_once_begin_one_task(start: StartEngine, say: Say) -> None
 
     agent = agent_of(counts)
     engine = await start(agent)
-    tasks = await asyncio.gather(*(engine.submit(say(agent, "x", id="same")) for _ in range(20)))
+    tasks = await asyncio.gather(
+        *(engine.submit(say(agent, "x", message_id="same")) for _ in range(20)),
+    )
     assert len({task.id for task in tasks}) == 1
     await engine.settled(tasks[0].id, WAIT)
     assert runs == 1
@@ -443,8 +457,7 @@ async def test_a_stubborn_handler_changes_nothing(start: StartEngine, say: Say) 
     await begun.wait()
     assert (await engine.cancel(task.id)).state is TaskState.CANCELED
     let_go.set()
-    while engine.open_tasks:
-        await asyncio.sleep(0)
+    await all_ended(engine)
     assert (await engine.get(task.id)).artifacts == ()
 
 
@@ -472,13 +485,15 @@ async def test_a_plain_function_can_see_that_it_should_stop(start: StartEngine, 
 
 async def test_places_are_bounded(start: StartEngine, say: Say) -> None:
     """Tasks beyond the places wait as submitted; beyond all bounds they are refused."""
-    gate = asyncio.Event()
+    gate, both = asyncio.Event(), asyncio.Event()
     running = most = 0
 
     async def waits(_turn: Turn) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == 2:
+            both.set()
         await gate.wait()
         running -= 1
 
@@ -488,8 +503,7 @@ async def test_places_are_bounded(start: StartEngine, say: Say) -> None:
     with pytest.raises(Overloaded, match="5 tasks are open"):
         await engine.submit(say(agent, "x"))
     assert (await engine.get(tasks[4].id)).state is TaskState.SUBMITTED
-    while running < 2:
-        await asyncio.sleep(0)
+    await both.wait()
     gate.set()
     for task in tasks:
         assert (await engine.settled(task.id, WAIT)).state is TaskState.COMPLETED
@@ -509,7 +523,11 @@ async def test_a_blocking_caller_gets_the_task_as_it_stands(start: StartEngine, 
 
 @pytest.mark.parametrize("in_thread", [False, True])
 async def test_actions_on_a_call_are_events(
-    start: StartEngine, say: Say, storage: Storage, *, in_thread: bool
+    start: StartEngine,
+    say: Say,
+    storage: Storage,
+    *,
+    in_thread: bool,
 ) -> None:
     """From a coroutine, and from a thread."""
 

@@ -119,7 +119,8 @@ class A2aClient:
 
         It ends when the task does, or asks for input.
 
-        When the connection drops, the client comes back with its cursor by itself.
+        When the connection drops, the client comes back with its cursor by itself. A peer that
+        numbers no events may have said something in between that nobody hears.
         """
         command = Send(message=self._message(parts), **more)
         return self._follow(Operation.STREAM, self._with_id(command), after=None)
@@ -268,14 +269,9 @@ class A2aClient:
                     update = self._read_answer(response.status_code, await response.aread())
                     stream.complete = _ends(update)
                     yield Received(None, update)
-                    return
-                async for chunk in response.aiter_bytes():
-                    for received in stream.receive(chunk):
+                else:
+                    async for received in _read(response, stream):
                         yield received
-                    if stream.complete:
-                        return
-                for received in stream.receive(b""):
-                    yield received
         except httpx2.HTTPError as error:
             why = str(error) or type(error).__name__
             raise _Dropped(why, _hint(stream)) from error
@@ -285,6 +281,16 @@ class A2aClient:
         if not stream.complete:
             why = "the stream ended early"
             raise _Dropped(why, _hint(stream))
+
+
+async def _read(response: httpx2.Response, stream: ClientStream) -> AsyncGenerator[Received, None]:
+    async for chunk in response.aiter_bytes():
+        for received in stream.receive(chunk):
+            yield received
+        if stream.complete:
+            return
+    for received in stream.receive(b""):
+        yield received
 
 
 def _ends(update: Update) -> bool:

@@ -26,6 +26,7 @@ from palaver.errors import (
     ConversationMismatch,
     IllegalEvent,
     MessageReused,
+    NotFound,
     Overloaded,
     StaleWriter,
     Stopping,
@@ -177,8 +178,7 @@ class Engine:
             TaskNotFound: there is none for this caller.
 
         """
-        run = self._runs.get(task_id)
-        task = await load_task(self.storage, task_id) if run is None else run.task
+        task = await self._as_stored(task_id)
         if task.principal != principal.id:
             raise TaskNotFound(task_id)
         return task
@@ -218,6 +218,7 @@ class Engine:
         give_up_at = loop.time() + timeout
         run = self._runs.get(task_id)
         if run is not None:
+            await run.writer.catch_up()
             task = await run.settled(timeout)
             if task.settled or self._stopping or loop.time() >= give_up_at:
                 return task
@@ -225,8 +226,7 @@ class Engine:
             async with asyncio.timeout_at(give_up_at):
                 return await self._follow_until_settled(task_id)
         except TimeoutError:
-            run = self._runs.get(task_id)
-            return await load_task(self.storage, task_id) if run is None else run.task
+            return await self._as_stored(task_id)
 
     def subscribe(self, task_id: str, after: int) -> Subscription:
         """Return a cursor over the task's events behind event ``after``."""
@@ -298,8 +298,17 @@ class Engine:
     async def _again(self, task_id: str) -> Task:
         """Return the task anew, after somebody else wrote to it first."""
         await asyncio.sleep(0)
+        return await self._as_stored(task_id)
+
+    async def _as_stored(self, task_id: str) -> Task:
         run = self._runs.get(task_id)
-        return await load_task(self.storage, task_id) if run is None else run.task
+        if run is None:
+            return await load_task(self.storage, task_id)
+        try:
+            await run.writer.catch_up()
+        except NotFound:
+            raise TaskNotFound(task_id) from None
+        return run.task
 
     async def _append(self, task: Task, event: StatusChanged | MessageReceived) -> Task:
         """Write one event to a task that runs elsewhere, or nowhere."""
@@ -360,7 +369,8 @@ def _came_before(task: Task, submission: Submission) -> bool:
 
 
 def _digest(message: Message) -> str:
-    return hashlib.sha256(orjson.dumps(message, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    content = orjson.dumps(message.parts, option=orjson.OPT_SORT_KEYS)
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _too_busy(task_id: str) -> str:

@@ -222,6 +222,16 @@ class TaskWriter:
         if self.failed is not None:
             raise self.failed
 
+    async def catch_up(self) -> None:
+        """Read what others wrote to the task, if anything: then ``task`` is as the store has it.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+
+        """
+        self._on_append(await self._storage.events.head(self._id))
+        await self.flush()
+
     async def close(self) -> None:
         """Store what is written, and end the watch. Must not be cancelled."""
         self._unwatch()
@@ -276,7 +286,7 @@ class TaskWriter:
                 if group:
                     await self._store(group)
                 else:
-                    await self._catch_up(())
+                    await self._take_foreign(())
         except (StorageError, ModelError) as error:
             _log.error("task_not_stored", task_id=self._id, error=str(error))
             self.failed = StoreUnavailable(str(error))
@@ -292,7 +302,7 @@ class TaskWriter:
             try:
                 await self._storage.events.append(self._id, self._fold.seq, group)
             except StaleWriter:
-                await self._catch_up(group)
+                await self._take_foreign(group)
                 return
             except StoreUnavailable:
                 if self._loop.time() + delay > give_up_at:
@@ -308,7 +318,7 @@ class TaskWriter:
             self._fold.apply(self._id, event)
         self._on_stored(events)
 
-    async def _catch_up(self, group: Sequence[TaskEvent]) -> None:
+    async def _take_foreign(self, group: Sequence[TaskEvent]) -> None:
         """Read what others wrote; put what we had written behind it, as far as it may follow."""
         mine = [*group, *self._pending]
         self._pending = []

@@ -61,6 +61,7 @@ class Run:
         self._deadline: asyncio.Timeout | None = None
         self._settled: list[asyncio.Future[None]] = []
         self._stopped = False
+        self._ending = False
         self._has_slot = False
         self.writer = TaskWriter(
             place.storage,
@@ -168,7 +169,7 @@ class Run:
             if self.writer.state not in TERMINAL:
                 raise
         finally:
-            self._stopped = True
+            self._stopped = self._ending = True
             self._leave_slot()
             await self.writer.close()
             self._tell_settled()
@@ -213,7 +214,9 @@ class Run:
 
     def _stop(self) -> None:
         self._stopped = True
-        self._driver.cancel()
+        # A run that stores its last events is at its end anyway: to cut it would lose them.
+        if not self._ending:
+            self._driver.cancel()
 
     async def _take_slot(self) -> None:
         await self._place.slots.acquire()

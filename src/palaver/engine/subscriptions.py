@@ -9,23 +9,25 @@ from typing import Final, Self
 from palaver.model.events import TaskEvent
 from palaver.storage.interfaces import EventLog
 
-__all__ = ["Subscription"]
+__all__ = ["MAX_BATCH", "Subscription"]
 
-_BATCH: Final = 256
-"""Events that are read at once."""
+MAX_BATCH: Final = 256
+_FIRST_BATCH: Final = 32
 
 
 class Subscription:
     """A cursor over the log of one task. Use it in a ``with`` block, from one reader at a time.
 
-    ``cursor`` is the number of the last event that was given out.
+    ``cursor`` is the number of the last event that was given out. ``batch`` is how many are read
+    at once: a reader may set it by the size of what it got, up to ``MAX_BATCH``.
     """
 
-    __slots__ = ("_head", "_log", "_unwatch", "_waiter", "_woken", "cursor", "task_id")
+    __slots__ = ("_head", "_log", "_unwatch", "_waiter", "_woken", "batch", "cursor", "task_id")
 
     def __init__(self, log: EventLog, task_id: str, after: int) -> None:
         self.task_id: Final = task_id
         self.cursor = after
+        self.batch = _FIRST_BATCH
         self._log = log
         self._head = 0
         self._woken = False
@@ -44,10 +46,10 @@ class Subscription:
             StoreUnavailable: the store does not answer.
 
         """
-        events = await self._log.read(self.task_id, self.cursor, _BATCH)
+        events = await self._log.read(self.task_id, self.cursor, self.batch)
         if not events:
             await self._wait(timeout)
-            events = await self._log.read(self.task_id, self.cursor, _BATCH)
+            events = await self._log.read(self.task_id, self.cursor, self.batch)
         if events:
             self.cursor = events[-1].seq
         else:
