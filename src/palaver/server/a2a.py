@@ -270,9 +270,10 @@ class A2aEndpoint:
             cursor=cursor or 0,
         )
         snapshot = task if cursor is None else None
-        await self._streams.run(
-            stream, task.id, snapshot, (exchange.scope, exchange.receive, exchange.send)
-        )
+        asgi = (exchange.scope, exchange.receive, exchange.send)
+        running = self._streams.run(stream, task.id, snapshot, asgi)
+        del task, snapshot  # as large as all that was put out: not held while the stream lives
+        await running
 
     async def _submit_or_resume(
         self, exchange: _Exchange, spoken: Dialect, command: SendCommand, cursor: int | None

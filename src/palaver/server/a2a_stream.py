@@ -11,7 +11,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from palaver.engine.engine import Engine
-from palaver.engine.subscriptions import Subscription
+from palaver.engine.subscriptions import MAX_BATCH, Subscription
 from palaver.errors import CursorExpired, StorageError
 from palaver.model.task import Task
 from palaver.protocols.a2a.errors import ServerBusy
@@ -24,6 +24,11 @@ _log = structlog.get_logger("palaver.stream")
 
 ABORT: Final = "palaver.abort"
 """Key of the ASGI scope's extensions: a function that drops the connection, unsent bytes too."""
+
+_MAX_BLOCK: Final = 256 * 1024
+"""About how many bytes are made ready at once: what a reader that stalls holds in memory."""
+_MAX_PIECE: Final = 64 * 1024
+"""The most bytes of one write: as long as one of them passes in time, a client is not stalled."""
 
 _HEADERS: Final = [
     (b"content-type", b"text/event-stream"),
@@ -78,8 +83,9 @@ class StreamSender:
                 )
                 if snapshot is not None:
                     await live.write(stream.open(snapshot), self._times.silence_timeout)
+                    del snapshot
                 await self._follow(live)
-                await send({"type": "http.response.body", "body": b""})
+                await live.end(self._times.silence_timeout)
             except _ClientGone:
                 return
             finally:
@@ -109,7 +115,10 @@ class StreamSender:
                 raise _ClientGone
             if events:
                 quiet_since = loop.time()
-                await live.write(stream.receive(events), times.silence_timeout)
+                block = stream.receive(events)
+                fitting = len(events) * _MAX_BLOCK // (len(block) or 1)
+                live.subscription.batch = max(1, min(fitting, MAX_BATCH))
+                await live.write(block, times.silence_timeout)
             elif (
                 self._must_end(live.subscription.task_id)
                 or 0 < times.idle_timeout <= loop.time() - quiet_since
@@ -151,11 +160,22 @@ class _Live:
             _ClientGone: it was.
 
         """
-        if not block:
+        if len(block) <= _MAX_PIECE:
+            if block:
+                await self._write_piece(block, silence_timeout, more=True)
             return
+        for start in range(0, len(block), _MAX_PIECE):
+            piece = block[start : start + _MAX_PIECE]
+            await self._write_piece(piece, silence_timeout, more=True)
+
+    async def end(self, silence_timeout: float) -> None:
+        """End the response, once what was sent is nearly gone; errors are those of ``write``."""
+        await self._write_piece(b"", silence_timeout, more=False)
+
+    async def _write_piece(self, piece: bytes, silence_timeout: float, *, more: bool) -> None:
         try:
             async with asyncio.timeout(silence_timeout):
-                await self._send({"type": "http.response.body", "body": block, "more_body": True})
+                await self._send({"type": "http.response.body", "body": piece, "more_body": more})
         except TimeoutError:
             _log.info(
                 "stream_stalled", task_id=self.subscription.task_id, cursor=self.stream.cursor

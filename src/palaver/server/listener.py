@@ -9,6 +9,7 @@ import asyncio
 import logging
 import signal
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any, Final, cast
@@ -16,7 +17,7 @@ from typing import Any, Final, cast
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from palaver.errors import ConfigError
 from palaver.server.a2a_stream import ABORT
@@ -30,6 +31,7 @@ _LAST_WRITES: Final = 5.0
 """Seconds for connections to take their last bytes once no task runs any more."""
 _POLL: Final = 0.02
 _MAX_HEADER_BYTES: Final = 64 * 1024
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -64,7 +66,25 @@ class _Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)
-        scope.setdefault("extensions", {})[ABORT] = self.transport.abort
+        scope.setdefault("extensions", {})[ABORT] = self._abort
+
+    def _abort(self) -> None:
+        # Without the reset, the kernel would hold megabytes for a client that takes nothing.
+        connection: socket.socket = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # there it is always None
+        """Answer a client that has said all that it will say; then close.
+
+        Whether it has left altogether shows when something is written to it: on a stream, at
+        the latest with the second heartbeat.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        return True
 
 
 class Listener(uvicorn.Server):
