@@ -42,7 +42,7 @@ class Followed:
     numbers: list[int | None] = field(default_factory=list)
     states: list[TaskState] = field(default_factory=list)
     metadata: list[dict[str, Any]] = field(default_factory=list)
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
     task_id: str = ""
     _grew: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -60,12 +60,19 @@ class Followed:
         self._grew.set()
         self.task_id = getattr(update, "task_id", self.task_id)
         if isinstance(update, ArtifactReceived):
-            self.text = (self.text if update.append else "") + update.artifact.text
+            if not update.append:
+                self.pieces.clear()
+            self.pieces.append(update.artifact.text)
             return
         if isinstance(update, TaskReceived):
-            self.text = "".join(artifact.text for artifact in update.artifacts)
+            self.pieces = [artifact.text for artifact in update.artifacts]
         self.states.append(update.state)  # type: ignore[union-attr]
         self.metadata.append(dict(update.metadata or {}))  # type: ignore[union-attr]
+
+    @property
+    def text(self) -> str:
+        """What the agent has put out."""
+        return "".join(self.pieces)
 
     @property
     def state(self) -> TaskState | None:
