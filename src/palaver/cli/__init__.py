@@ -1,8 +1,9 @@
 """The command line: ``palaver serve | call | inspect | doctor``.
 
 Exit codes: 0 done · 1 the task failed, was rejected or canceled, or a check failed · 2 wrong usage
-or configuration · 3 nobody can be reached · 4 the peer refused · 5 the task waits for input · 130
-interrupted.
+or configuration, such as an agent that cannot be loaded or a store that cannot be opened · 3 nobody
+can be reached · 4 the peer refused, or did not answer as its protocol says · 5 the task waits for
+input · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ import typer
 
 from palaver.cli import call, doctor, inspect, serve
 from palaver.cli.exits import Exit
-from palaver.errors import ConfigError, PalaverError, PeerRefused, PeerUnreachable
+from palaver.errors import (
+    AgentError,
+    ConfigError,
+    PalaverError,
+    PeerError,
+    PeerUnreachable,
+    StorageError,
+)
 
 __all__ = ["app", "main"]
 
@@ -22,8 +30,9 @@ app = typer.Typer(
     help="Serve one agent over several wires, and talk to agents.",
     epilog=(
         "Exit codes: 0 done; 1 the task failed, was rejected or canceled, or a check failed; "
-        "2 wrong usage or configuration; 3 nobody can be reached; 4 the peer refused; "
-        "5 the task waits for input; 130 interrupted."
+        "2 wrong usage or configuration, such as an agent that cannot be loaded or a store that "
+        "cannot be opened; 3 nobody can be reached; 4 the peer refused, or did not answer as its "
+        "protocol says; 5 the task waits for input; 130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -41,22 +50,15 @@ def main() -> None:
         app()
     except PalaverError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"palaver: {error}\n")
+        sys.stderr.write(f"palaver: {' '.join(str(error).split())}\n")
         raise SystemExit(_exit_of(error)) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        raise SystemExit(Exit.INTERRUPTED) from None
-    except BrokenPipeError:
-        # Whoever read our output has enough of it.
-        sys.stderr.close()
-        raise SystemExit(Exit.DONE) from None
 
 
 def _exit_of(error: PalaverError) -> Exit:
     if isinstance(error, PeerUnreachable):
         return Exit.UNREACHABLE
-    if isinstance(error, PeerRefused):
+    if isinstance(error, PeerError):
         return Exit.REFUSED
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | AgentError | StorageError):
         return Exit.USAGE
     return Exit.FAILED

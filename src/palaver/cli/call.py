@@ -80,8 +80,8 @@ async def _converse(
 ) -> Exit:
     text, task_id, after, conversation = wanted
     async with http_client(patience) as http:
-        card = await fetch_card(http, url)
-        endpoint, generation = choose_interface(card, None if wire is None else _WIRES[wire])
+        asked = None if wire is None else _WIRES[wire]
+        endpoint, generation = choose_interface(await fetch_card(http, url, asked), asked)
         client = A2aClient(endpoint, generation, ids=new_id, patience=patience, http=http)
         while True:
             if text is None and task_id is not None:

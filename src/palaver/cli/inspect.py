@@ -36,10 +36,12 @@ async def _look(url: str) -> tuple[PeerCard, str]:
         card = await fetch_card(http, url)
         try:
             response = await http.get(f"{base_url(url)}/readyz")
-            ready = "ready" if response.is_success else "not ready"
         except httpx2.HTTPError:
-            ready = "unknown"
-        return card, ready if response.status_code != httpx2.codes.NOT_FOUND else "unknown"
+            return card, "unknown"
+        if response.is_success:
+            return card, "ready"
+        unready = response.status_code == httpx2.codes.SERVICE_UNAVAILABLE
+        return card, "not ready" if unready else "unknown"
 
 
 def _as_data(card: PeerCard, ready: str) -> dict[str, Any]:

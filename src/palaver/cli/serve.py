@@ -65,19 +65,22 @@ def serve(
     agent = load_agent(target)
     listening = bind(settings.host, settings.port)
     app = create_app([agent], settings)
-    port_taken = listening.getsockname()[1]
-    _say(f"Palaver {__version__} serves {agent.name!r} at {_url(settings.host, port_taken)}")
+    url = _url(settings.host, listening.getsockname()[1])
     kept = "in memory, and lost at the end" if not app.storage.durable else f"in {settings.store}"
-    _say(f"Tasks are kept {kept}. Stop with Ctrl-C.")
+    greeting = (
+        f"Palaver {__version__} serves {agent.name!r} at {url}\n"
+        f"Tasks are kept {kept}. Stop with Ctrl-C."
+    )
     listener = Listener(app, app.drain)
     _spare_collections()
-    uvloop.run(_run(listener, app, [listening]))
+    uvloop.run(_run(listener, app, [listening], greeting))
     _leave()
 
 
-async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
+async def _run(listener: Listener, app: App, sockets: list[Any], greeting: str) -> None:
     # Opened here first: what is wrong with the store is told in one line, not in a traceback.
     await app.storage.open()
+    _say(greeting)
     await listener.serve(sockets=sockets)
     await _end_rest()
 

@@ -28,10 +28,16 @@ def load_agent(target: str | None) -> Agent:
     attribute = attribute or "agent"
     if name.endswith(".py"):
         file = Path(name).resolve()
+        if not file.is_file():
+            message = f"{target}: there is no file {name}"
+            raise AgentError(message)
         sys.path.insert(0, str(file.parent))
         name = file.stem
-    else:
+    elif all(step.isidentifier() for step in name.split(".")):
         sys.path.insert(0, str(Path.cwd()))
+    else:
+        message = f"{target}: write MODULE:AGENT or FILE.py:AGENT"
+        raise AgentError(message)
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
