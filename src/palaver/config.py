@@ -123,8 +123,8 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
     unknown = sorted(
         name
         for name in os.environ
-        if name.startswith(_PREFIX)
-        and name.removeprefix(_PREFIX).lower() not in Settings.model_fields
+        if name.upper().startswith(_PREFIX)
+        and name[len(_PREFIX) :].lower() not in Settings.model_fields
     )
     if unknown:
         message = f"environment variable {unknown[0]}: there is no such setting"
@@ -155,7 +155,7 @@ def _origin(
 ) -> str:
     if name in flags:
         return f"--{name.replace('_', '-')}"
-    variable = _PREFIX + name.upper()
-    if variable in os.environ:
-        return f"environment variable {variable}"
+    for variable in os.environ:
+        if variable.upper() == _PREFIX + name.upper():
+            return f"environment variable {variable}"
     return f"{file}: {name}" if name in in_file else name
