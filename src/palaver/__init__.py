@@ -2,7 +2,8 @@
 
 from importlib.metadata import version
 
-from palaver.engine.agent import Agent, Progress, Rejected
+from palaver.engine.agent import Agent
+from palaver.engine.outputs import Output, Progress, Rejected
 from palaver.engine.turn import Turn
 from palaver.model.content import Artifact, DataPart, FilePart, Message, TextPart
 
@@ -12,6 +13,7 @@ __all__ = [
     "DataPart",
     "FilePart",
     "Message",
+    "Output",
     "Progress",
     "Rejected",
     "TextPart",

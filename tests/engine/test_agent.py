@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from palaver.engine.agent import Agent, Progress
+from palaver.engine.agent import Agent
+from palaver.engine.outputs import Progress
 from palaver.engine.turn import Turn
 from palaver.errors import AgentError, UnknownSkill
 

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from palaver.engine.agent import Agent, Output
+from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine, Submission
 from palaver.engine.limits import Limits
 from palaver.engine.log import load_task, read_all
+from palaver.engine.outputs import Output
 from palaver.engine.recovery import Caretaker
 from palaver.engine.turn import Turn
 from palaver.engine.worker import is_gone, worker_id

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from palaver.auth.principal import Principal
-from palaver.engine.agent import Agent, Output, Progress, Rejected
+from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine, Submission
 from palaver.engine.limits import Limits
 from palaver.engine.log import read_all
+from palaver.engine.outputs import Output, Progress, Rejected
 from palaver.engine.turn import Turn
 from palaver.errors import (
     ConversationMismatch,

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 
 from palaver import Agent, Progress, Rejected, Turn
-from palaver.engine.agent import Output
+from palaver.engine.outputs import Output
 
 agent = Agent(
     "Recepção",

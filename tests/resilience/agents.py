@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from palaver.engine.agent import Agent, Output, Progress
+from palaver.engine.agent import Agent
+from palaver.engine.outputs import Output, Progress
 from palaver.engine.turn import Turn
 
 PACE = 0.002

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 
-from palaver.engine.agent import Agent, Output, Progress, Rejected
+from palaver.engine.agent import Agent
+from palaver.engine.outputs import Output, Progress, Rejected
 from palaver.engine.turn import Turn
 
 __all__ = ["agent"]

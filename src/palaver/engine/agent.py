@@ -7,37 +7,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
+from palaver.engine.outputs import Output
 from palaver.errors import AgentError, UnknownSkill
-from palaver.model.content import Artifact, Part
 from palaver.model.ids import slug
 from palaver.model.profile import AgentProfile, SkillProfile
 
 if TYPE_CHECKING:
     from palaver.engine.turn import Turn
 
-__all__ = ["Agent", "Handler", "Output", "Progress", "Rejected", "Skill"]
+__all__ = ["Agent", "Handler", "Skill"]
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a handler has come: 0 to 100, and a note for people."""
-
-    percent: float | None = None
-    note: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a percentage outside of 0 to 100."""
-        if self.percent is not None and not 0 <= self.percent <= 100:
-            message = f"percent must be 0 to 100, not {self.percent!r}"
-            raise ValueError(message)
-
-
-class Rejected(AgentError):
-    """Raised by a handler that will not do the task; the text is shown to the caller."""
-
-
-Output: TypeAlias = str | Part | Artifact | Progress | dict[str, Any]
-"""What a handler may yield or return: text, a part, an artifact, progress, or a JSON object."""
 
 Handler: TypeAlias = Callable[
     ["Turn"],

@@ -10,7 +10,8 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
-from palaver.engine.agent import Handler, Output
+from palaver.engine.agent import Handler
+from palaver.engine.outputs import Output
 from palaver.engine.turn import Turn
 
 __all__ = ["call_handler"]

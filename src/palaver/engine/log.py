@@ -73,10 +73,32 @@ class TaskWriter:
 
     ``write`` numbers an event and returns at once; groups are stored behind it, one at a time.
     ``task`` shows only what is stored. When another process has written to the task, its events
-    come first and ours are numbered anew; what may not follow them any more is dropped.
+    come first and ours are numbered anew; what may not follow them any more is dropped. Once
+    another worker has begun an attempt of its own, that is everything: the task is its alone.
 
     ``on_stored`` is called with each group once it is durable, foreign events included.
     """
+
+    __slots__ = (
+        "_clock",
+        "_draining",
+        "_fold",
+        "_foreign_head",
+        "_id",
+        "_loop",
+        "_max_pending",
+        "_on_stored",
+        "_pending",
+        "_places",
+        "_scheduled",
+        "_seq",
+        "_state",
+        "_storage",
+        "_store_timeout",
+        "_unwatch",
+        "failed",
+        "superseded",
+    )
 
     def __init__(
         self,
@@ -102,6 +124,7 @@ class TaskWriter:
         self._foreign_head = 0
         self._unwatch = storage.events.watch(task.id, self._on_append)
         self.failed: StoreUnavailable | None = None
+        self.superseded = False
         self._seq = task.seq
         self._state = task.state
         self._places: dict[str, int] = {}
@@ -123,6 +146,11 @@ class TaskWriter:
     def state(self) -> TaskState:
         """The state after everything that was written, stored or not."""
         return self._state
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can be written: the task has ended, or another worker runs it."""
+        return self.superseded or self._state in TERMINAL
 
     @property
     def seq(self) -> int:
@@ -247,6 +275,9 @@ class TaskWriter:
     # --- storing ---
 
     def _demand(self, legal: bool, deed: str) -> None:  # noqa: FBT001 - reads as a sentence
+        if self.superseded:
+            message = f"task {self._id!r} runs elsewhere now: it cannot {deed} here"
+            raise IllegalEvent(message)
         if not legal:
             message = f"task {self._id!r} is {self._state}: it cannot {deed}"
             raise IllegalEvent(message)
@@ -325,8 +356,12 @@ class TaskWriter:
         foreign = await read_all(self._storage, self._id, self._fold.seq)
         # After an append whose outcome was unknown, "foreign" may be our own group.
         stored = min(len(group), len(foreign))
-        if list(foreign[:stored]) == list(group[:stored]):
-            mine = mine[stored:]
+        if list(foreign[:stored]) != list(group[:stored]):
+            stored = 0
+        mine = mine[stored:]
+        if any(_begins_attempt(event) for event in foreign[stored:]):
+            self.superseded = True
+            mine = []
         self._take(foreign)
         self._foreign_head = max(self._foreign_head, self._fold.seq)
         self._rewind()
@@ -354,6 +389,10 @@ class TaskWriter:
         if head > self._seq or (head > self._fold.seq and self._draining is None):
             self._foreign_head = max(self._foreign_head, head)
             self._start_draining()
+
+
+def _begins_attempt(event: TaskEvent) -> bool:
+    return isinstance(event, StatusChanged) and event.attempt is not None
 
 
 def _state_after(event: TaskEvent, state: TaskState) -> TaskState:

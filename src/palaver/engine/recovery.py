@@ -14,7 +14,7 @@ from palaver.engine.clock import Clock
 from palaver.engine.limits import Limits
 from palaver.engine.log import load_task
 from palaver.engine.worker import is_gone
-from palaver.errors import IllegalEvent, StorageError, TaskNotFound
+from palaver.errors import StaleWriter, StorageError, TaskNotFound
 from palaver.model.content import Message, TextPart
 from palaver.model.encoding import task_to_data
 from palaver.model.events import StatusChanged
@@ -161,5 +161,9 @@ class Caretaker:
             message=Message(id=f"{task.id}-worker-lost", role="agent", parts=(TextPart(text),)),
             reason="worker_lost",
         )
-        with suppress(IllegalEvent):
-            await self._home.storage.events.append(task.id, task.seq, (event,))
+        home = self._home
+        try:
+            await home.storage.events.append(task.id, task.seq, (event,))
+        except StaleWriter:
+            # The worker was alive after all, and wrote: look again soon.
+            await home.storage.leases.release(task.id, home.worker)

@@ -11,13 +11,14 @@ from typing import Final, Literal
 
 import structlog
 
-from palaver.engine.agent import Agent, Output, Rejected
+from palaver.engine.agent import Agent
 from palaver.engine.clock import Clock
 from palaver.engine.handlers import call_handler
 from palaver.engine.limits import Limits
 from palaver.engine.log import TaskWriter
-from palaver.engine.outputs import Outputs, TooManyEvents
-from palaver.engine.turn import Turn, TurnActions
+from palaver.engine.outputs import Output, Rejected
+from palaver.engine.response import Response, TooManyEvents
+from palaver.engine.turn import Turn
 from palaver.errors import IllegalEvent, StoreUnavailable, UnknownSkill
 from palaver.model.content import Message, Part, TextPart
 from palaver.model.events import CallActionRequested, MessageReceived, TaskEvent
@@ -52,6 +53,23 @@ class _NobodyAnswered(TimeoutError):
 class Run:
     """A task that runs in this process, from its first attempt here to its end."""
 
+    __slots__ = (
+        "_agent",
+        "_answer",
+        "_attempt",
+        "_deadline",
+        "_driver",
+        "_earlier_answers",
+        "_ending",
+        "_has_slot",
+        "_loop",
+        "_place",
+        "_response",
+        "_settled",
+        "_stopped",
+        "writer",
+    )
+
     def __init__(self, place: Workplace, agent: Agent, task: Task, *, attempt: int = 1) -> None:
         self._place = place
         self._agent = agent
@@ -71,12 +89,9 @@ class Run:
             store_timeout=place.limits.store_timeout,
             on_stored=self._on_stored,
         )
-        self._outputs = Outputs(
-            self.writer, task, place.new_id, max_events=place.limits.max_task_events
-        )
+        self._response = self._response_after(task)
         self._loop = asyncio.get_running_loop()
         self._driver = self._loop.create_task(self._main(task))
-        self.done: Final[asyncio.Task[None]] = self._driver
 
     # --- what others ask of it ---
 
@@ -84,6 +99,11 @@ class Run:
     def task(self) -> Task:
         """The task as it is stored."""
         return self.writer.task
+
+    @property
+    def done(self) -> asyncio.Task[None]:
+        """Ends when the run does."""
+        return self._driver
 
     async def answer(self, message: Message) -> Task:
         """Give the agent the answer that it waits for; return the task right behind the answer.
@@ -160,19 +180,37 @@ class Run:
         try:
             await self._take_slot()
             self.writer.status(TaskState.WORKING, attempt=self._attempt)
+            if self._attempt > 1:
+                task = await self._take_over()
             await self._drive(task)
         except asyncio.CancelledError:
             if not self._stopped:
                 raise
         except IllegalEvent:
-            # The task came to its end elsewhere while the handler was still putting things out.
-            if self.writer.state not in TERMINAL:
+            # The task ended, or was taken, elsewhere while the handler still put things out.
+            if not self.writer.over:
                 raise
         finally:
             self._stopped = self._ending = True
             self._leave_slot()
             await self.writer.close()
             self._tell_settled()
+
+    async def _take_over(self) -> Task:
+        """Return the task as the earlier worker left it.
+
+        That one may have been alive, only silent: what it wrote counts up to the event that begins
+        our attempt, and it writes none behind that.
+        """
+        await self.writer.flush()
+        task = self.writer.task
+        self._earlier_answers = list(task.answers)
+        self._response = self._response_after(task)
+        return task
+
+    def _response_after(self, task: Task) -> Response:
+        most = self._place.limits.max_task_events
+        return Response(self.writer, task, self._place.new_id, max_events=most)
 
     async def _drive(self, task: Task) -> None:
         try:
@@ -183,20 +221,20 @@ class Run:
                     call_handler(skill.handler, turn, self._place.threads)
                 ) as items:
                     async for item in items:
-                        self._outputs.put(item)
+                        self._response.put(item)
                         if self.writer.full:
                             await self.writer.flush()
         except StoreUnavailable:
             raise
         except (Rejected, UnknownSkill) as error:
-            self.writer.status(TaskState.REJECTED, message=self._outputs.say(str(error)))
+            self.writer.status(TaskState.REJECTED, message=self._response.say(str(error)))
         except TooManyEvents as error:
             self._fail("too_many_events", str(error))
         except _NobodyAnswered:
             waited = self._place.limits.input_timeout
             self._fail("input_timeout", f"Nobody answered within {waited:g} s.")
         except Exception as error:
-            if self.writer.state in TERMINAL:
+            if self.writer.over:
                 raise
             if isinstance(error, TimeoutError) and self._out_of_time():
                 self._fail("deadline", f"The agent was not done in {self._agent.timeout:g} s.")
@@ -207,7 +245,7 @@ class Run:
             self.writer.status(TaskState.COMPLETED)
 
     def _fail(self, reason: str, text: str) -> None:
-        self.writer.status(TaskState.FAILED, message=self._outputs.say(text), reason=reason)
+        self.writer.status(TaskState.FAILED, message=self._response.say(text), reason=reason)
 
     def _out_of_time(self) -> bool:
         return self._deadline is not None and self._deadline.expired()
@@ -234,7 +272,8 @@ class Run:
         for event in events:
             if isinstance(event, MessageReceived) and self._answer and not self._answer.done():
                 self._answer.set_result(event.message)
-        if self.writer.stored_state in TERMINAL and not self._stopped:
+        ended = self.writer.superseded or self.writer.stored_state in TERMINAL
+        if ended and not self._stopped:
             self._stop()
         if self._settled and self.writer.stored_state in _SETTLED:
             self._tell_settled()
@@ -251,28 +290,33 @@ class Run:
             text=text,
             skill_id=skill_id,
             attempt=self._attempt,
-            actions=TurnActions(
-                ask=self._ask,
-                emit=self._emit,
-                call_action=self._call_action,
-                carry_on=self._outputs.carry_on,
-                stopped=lambda: self._stopped or self._out_of_time(),
-            ),
+            actions=self,
         )
 
-    async def _emit(self, item: Output) -> None:
-        self._outputs.put(item)
+    @property
+    def stopped(self) -> bool:
+        """Whether the task was cancelled or ran out of time."""
+        return self._stopped or self._out_of_time()
+
+    def carry_on(self) -> str:
+        """Keep what an earlier attempt wrote, and return its text."""
+        return self._response.carry_on()
+
+    async def emit(self, item: Output) -> None:
+        """Put out ``item``."""
+        self._response.put(item)
         if self.writer.full:
             await self.writer.flush()
 
-    async def _ask(self, question: tuple[Part, ...]) -> Message:
+    async def ask(self, question: tuple[Part, ...]) -> Message:
+        """Ask the caller, and return the answer."""
         if not any(not isinstance(part, TextPart) or part.text.strip() for part in question):
             message = "a question needs some text or another part"
             raise ValueError(message)
         if self._earlier_answers:
             return self._earlier_answers.pop(0)
         self._answer = self._loop.create_future()
-        self.writer.status(TaskState.INPUT_REQUIRED, message=self._outputs.message(question))
+        self.writer.status(TaskState.INPUT_REQUIRED, message=self._response.message(question))
         # Waiting costs neither a place among the running tasks nor time of the deadline.
         left = self._pause_deadline()
         self._leave_slot()
@@ -300,7 +344,8 @@ class Run:
         if self._deadline is not None:
             self._deadline.reschedule(self._loop.time() + left)
 
-    def _call_action(self, action: Literal["hang_up", "transfer"], target: str | None) -> None:
+    def call_action(self, action: Literal["hang_up", "transfer"], target: str | None) -> None:
+        """Write what is to be done to the call, from whatever thread."""
         wanted = CallActionRequested(seq=0, at=0.0, action=action, target=target)
         if _in_loop(self._loop):
             self.writer.call_action(wanted)

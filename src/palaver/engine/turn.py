@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from palaver.engine.agent import Output
+from palaver.engine.outputs import Output
 from palaver.model.content import Message, Metadata, Part, TextPart, text_of
 from palaver.model.task import Task
 
 __all__ = ["Turn", "TurnActions"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TurnActions:
+class TurnActions(Protocol):
     """What a turn asks of whoever runs it."""
 
-    ask: Callable[[tuple[Part, ...]], Awaitable[Message]]
-    emit: Callable[[Output], Awaitable[None]]
-    call_action: Callable[[Literal["hang_up", "transfer"], str | None], None]
-    carry_on: Callable[[], str]
-    stopped: Callable[[], bool]
+    @property
+    def stopped(self) -> bool:
+        """Whether the task was cancelled or ran out of time."""
+        ...
+
+    async def ask(self, question: tuple[Part, ...]) -> Message:
+        """Ask the caller, and return the answer."""
+        ...
+
+    async def emit(self, item: Output) -> None:
+        """Put out ``item``."""
+        ...
+
+    def call_action(self, action: Literal["hang_up", "transfer"], target: str | None) -> None:
+        """Have something done to the call."""
+        ...
+
+    def carry_on(self) -> str:
+        """Keep what an earlier attempt wrote, and return its text."""
+        ...
 
 
 class Turn:
@@ -39,6 +51,20 @@ class Turn:
         metadata: What the caller attached to the request.
 
     """
+
+    __slots__ = (
+        "_actions",
+        "_history",
+        "attempt",
+        "conversation_id",
+        "message",
+        "metadata",
+        "principal",
+        "skill_id",
+        "task_id",
+        "text",
+        "wire",
+    )
 
     def __init__(
         self, task: Task, *, text: str, skill_id: str, attempt: int, actions: TurnActions
@@ -68,7 +94,7 @@ class Turn:
     @property
     def stopped(self) -> bool:
         """Whether the task was cancelled or ran out of time: for plain functions, to look at."""
-        return self._actions.stopped()
+        return self._actions.stopped
 
     async def ask(self, *question: str | Part) -> str:
         """Ask the caller, wait for the answer, and return its text.
