@@ -71,7 +71,7 @@ def serve(
         f"Palaver {__version__} serves {agent.name!r} at {url}\n"
         f"Tasks are kept {kept}. Stop with Ctrl-C."
     )
-    listener = Listener(app, app.drain)
+    listener = Listener(app, app.drain, head_timeout=settings.body_timeout)
     _spare_collections()
     uvloop.run(_run(listener, app, [listening], greeting))
     _leave()

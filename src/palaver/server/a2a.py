@@ -36,7 +36,7 @@ from palaver.protocols.a2a.errors import (
     from_task_error,
 )
 from palaver.protocols.a2a.mapping import dialect
-from palaver.protocols.a2a.methods import Call, route, settle
+from palaver.protocols.a2a.methods import Call, generation_of, route, settle
 from palaver.protocols.a2a.stream import ServerStream
 from palaver.protocols.jsonrpc import JsonRpcError, Request, RequestId, parse_request, response
 from palaver.server.a2a_stream import StreamSender, StreamTimes
@@ -55,6 +55,7 @@ __all__ = ["A2aEndpoint", "A2aLimits"]
 
 _log = structlog.get_logger("palaver.a2a")
 _MAX_CURSOR_DIGITS: Final = 15
+_MAX_QUERY_FIELDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +146,9 @@ class A2aEndpoint:
                 request = parse_request(body)
             except JsonRpcError as error:
                 request_id = error.request_id
-                raise from_jsonrpc_error(error) from error
+                refusal = from_jsonrpc_error(error)
+                refusal.generation = generation or generation_of(_version(scope))
+                raise refusal from error
             request_id = request.id
             call = route(request, _version(scope), self._legacy_method)
             generation = call.generation or generation
@@ -287,19 +290,28 @@ class A2aEndpoint:
 def _version(scope: Scope) -> str | None:
     """Return what the header ``A2A-Version``, or the query parameter of that name, says."""
     version = header(scope, b"a2a-version")
-    if version is None and scope.get("query_string"):
-        query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
-        version = query.get("A2A-Version", [None])[0]
-    return version
+    return _query(scope, "A2A-Version") if version is None else version
+
+
+def _query(scope: Scope, name: str) -> str | None:
+    """Return the first value of that query parameter."""
+    given: bytes = scope.get("query_string", b"")
+    if not given:
+        return None
+    try:
+        found = parse_qs(given.decode("latin-1"), max_num_fields=_MAX_QUERY_FIELDS)
+    except ValueError:
+        message = f"the query of the URL has more than {_MAX_QUERY_FIELDS} fields"
+        raise InvalidParams(message) from None
+    return found.get(name, [None])[0]
 
 
 def _cursor(scope: Scope) -> int | None:
     """Return the event after which to resume: ``Last-Event-ID``, or ``?after=``."""
     given = header(scope, b"last-event-id")
     where = "Last-Event-ID"
-    if not given and scope.get("query_string"):
-        query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=100)
-        given = query.get("after", [None])[0]
+    if not given:
+        given = _query(scope, "after")
         where = "after"
     if not given:
         return None

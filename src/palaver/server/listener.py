@@ -9,18 +9,17 @@ import asyncio
 import logging
 import signal
 import socket
-import struct
 from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final, cast
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from palaver.errors import ConfigError
-from palaver.server.a2a_stream import ABORT
+from palaver.server.connection import Connection
 
 __all__ = ["Listener", "bind"]
 
@@ -30,8 +29,6 @@ _KEEP_ALIVE: Final = 30
 _LAST_WRITES: Final = 5.0
 """Seconds for connections to take their last bytes once no task runs any more."""
 _POLL: Final = 0.02
-_MAX_HEADER_BYTES: Final = 64 * 1024
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -60,45 +57,21 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return listening
 
 
-class _Protocol(HttpToolsProtocol):
-    """HTTP/1.1 whose applications can drop the connection of a client that takes nothing."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        scope = cast("dict[str, Any]", self.scope)
-        scope.setdefault("extensions", {})[ABORT] = self._abort
-
-    def _abort(self) -> None:
-        # Without the reset, the kernel would hold megabytes for a client that takes nothing.
-        connection: socket.socket = self.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.transport.abort()
-
-    def eof_received(self) -> bool:  # type: ignore[override] # there it is always None
-        """Answer a client that has said all that it will say; then close.
-
-        Whether it has left altogether shows when something is written to it: on a stream, at
-        the latest with the second heartbeat.
-        """
-        cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
-            return False
-        cycle.keep_alive = False
-        return True
-
-
 class Listener(uvicorn.Server):
     """Serves ``app`` on sockets that are bound already.
 
     On the first SIGTERM or SIGINT it stops accepting and awaits ``drain``; then the connections
     take their last bytes, and the application's lifespan ends. A second signal ends at once.
+    A request has ``head_timeout`` seconds to arrive as far as its headers.
     """
 
-    def __init__(self, app: ASGIApp, drain: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, app: ASGIApp, drain: Callable[[], Awaitable[None]], *, head_timeout: float
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_Protocol,
+                http=cast("type[Connection]", partial(Connection, head_timeout=head_timeout)),
                 ws="none",
                 loop="auto",
                 lifespan="on",
@@ -107,7 +80,6 @@ class Listener(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE,
-                h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
                 backlog=_BACKLOG,
             )
         )

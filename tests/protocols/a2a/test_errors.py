@@ -207,6 +207,12 @@ def test_json_that_is_no_request() -> None:
             "Server is busy: 100 tasks are open here, which is the limit; try again in 2.5 s",
         ),
         (
+            model_errors.Stopping(1.0),
+            Operation.SEND,
+            errors.ServerBusy,
+            "Server is busy: this server is stopping; try again in 1 s",
+        ),
+        (
             model_errors.IllegalEvent("task 't': event 4 cannot follow event 2"),
             Operation.SEND,
             errors.InternalError,

@@ -8,7 +8,14 @@ import pytest
 
 from palaver.protocols.a2a import errors
 from palaver.protocols.a2a.commands import Generation, Operation
-from palaver.protocols.a2a.methods import METHODS, Call, method_name, route, settle
+from palaver.protocols.a2a.methods import (
+    METHODS,
+    Call,
+    generation_of,
+    method_name,
+    route,
+    settle,
+)
 from palaver.protocols.jsonrpc import Request
 
 V01, V03, V10 = Generation.V01, Generation.V03, Generation.V10
@@ -179,3 +186,14 @@ def test_a_client_calls_what_a_server_routes(generation: Generation, operation: 
     call = called(method_name(operation, generation), version)
     assert call.operation is operation
     assert call.generation in {generation, None}
+
+
+@pytest.mark.parametrize(
+    ("version", "generation"),
+    [("1.0", V10), (" 1.1", V10), ("0.3", V03), ("", V03), (None, V03), ("nonsense", V03)],
+)
+def test_what_is_no_request_is_refused_in_the_version_asked_for(
+    version: str | None, generation: Generation
+) -> None:
+    """Section 4, Errors: 1.0 has details for requests that could not be read, too."""
+    assert generation_of(version) is generation

@@ -292,7 +292,7 @@ def from_task_error(
 
     What no peer can cause by what it sends is an internal error, whose detail stays here.
     """
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.Overloaded | errors.Stopping):
         return ServerBusy(str(error), retry_after=error.retry_after)
     if isinstance(error, errors.TaskFinished) and operation is Operation.CANCEL:
         return TaskNotCancelable(str(error))

@@ -21,7 +21,7 @@ from palaver.protocols.a2a.errors import (
 )
 from palaver.protocols.jsonrpc import Request
 
-__all__ = ["METHODS", "Call", "Method", "method_name", "route", "settle"]
+__all__ = ["METHODS", "Call", "Method", "generation_of", "method_name", "route", "settle"]
 
 _OLDER: Final = frozenset({Generation.V01, Generation.V03})
 _V01: Final = frozenset({Generation.V01})
@@ -143,6 +143,11 @@ _NAMES: Final[Mapping[tuple[Operation, Generation], str]] = MappingProxyType(
         if method.operation is not Operation.PUSH
     }
 )
+
+
+def generation_of(version: str | None) -> Generation:
+    """Return the generation to refuse in what came with that ``A2A-Version`` and is no request."""
+    return Generation.V10 if (version or "").strip().startswith("1.") else Generation.V03
 
 
 def _is_modern(version: str | None) -> bool:
