@@ -148,11 +148,6 @@ class TaskWriter:
         return self._state
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more can be written: the task has ended, or another worker runs it."""
-        return self.superseded or self._state in TERMINAL
-
-    @property
     def seq(self) -> int:
         """The number of the last event that was written, stored or not."""
         return self._seq

@@ -89,7 +89,7 @@ class Run:
             store_timeout=place.limits.store_timeout,
             on_stored=self._on_stored,
         )
-        self._response = self._response_after(task)
+        self._response = _response(place, self.writer, task)
         self._loop = asyncio.get_running_loop()
         self._driver = self._loop.create_task(self._main(task))
 
@@ -188,7 +188,7 @@ class Run:
                 raise
         except IllegalEvent:
             # The task ended, or was taken, elsewhere while the handler still put things out.
-            if not self.writer.over:
+            if not _over(self.writer):
                 raise
         finally:
             self._stopped = self._ending = True
@@ -205,12 +205,8 @@ class Run:
         await self.writer.flush()
         task = self.writer.task
         self._earlier_answers = list(task.answers)
-        self._response = self._response_after(task)
+        self._response = _response(self._place, self.writer, task)
         return task
-
-    def _response_after(self, task: Task) -> Response:
-        most = self._place.limits.max_task_events
-        return Response(self.writer, task, self._place.new_id, max_events=most)
 
     async def _drive(self, task: Task) -> None:
         try:
@@ -234,7 +230,7 @@ class Run:
             waited = self._place.limits.input_timeout
             self._fail("input_timeout", f"Nobody answered within {waited:g} s.")
         except Exception as error:
-            if self.writer.over:
+            if _over(self.writer):
                 raise
             if isinstance(error, TimeoutError) and self._out_of_time():
                 self._fail("deadline", f"The agent was not done in {self._agent.timeout:g} s.")
@@ -318,7 +314,7 @@ class Run:
         self._answer = self._loop.create_future()
         self.writer.status(TaskState.INPUT_REQUIRED, message=self._response.message(question))
         # Waiting costs neither a place among the running tasks nor time of the deadline.
-        left = self._pause_deadline()
+        left = _pause(self._deadline, self._loop.time())
         self._leave_slot()
         try:
             async with asyncio.timeout(self._place.limits.input_timeout):
@@ -329,20 +325,9 @@ class Run:
         finally:
             self._answer = None
         await self._take_slot()
-        self._resume_deadline(left)
-        return answer
-
-    def _pause_deadline(self) -> float:
-        deadline = self._deadline
-        when = None if deadline is None else deadline.when()
-        if deadline is None or when is None:
-            return self._agent.timeout
-        deadline.reschedule(None)
-        return when - self._loop.time()
-
-    def _resume_deadline(self, left: float) -> None:
-        if self._deadline is not None:
+        if self._deadline is not None and left is not None:
             self._deadline.reschedule(self._loop.time() + left)
+        return answer
 
     def call_action(self, action: Literal["hang_up", "transfer"], target: str | None) -> None:
         """Write what is to be done to the call, from whatever thread."""
@@ -351,6 +336,24 @@ class Run:
             self.writer.call_action(wanted)
         else:
             self._loop.call_soon_threadsafe(self.writer.call_action, wanted)
+
+
+def _response(place: Workplace, writer: TaskWriter, task: Task) -> Response:
+    return Response(writer, task, place.new_id, max_events=place.limits.max_task_events)
+
+
+def _over(writer: TaskWriter) -> bool:
+    """Whether nothing more can be written: the task has ended, or another worker runs it."""
+    return writer.superseded or writer.state in TERMINAL
+
+
+def _pause(deadline: asyncio.Timeout | None, now: float) -> float | None:
+    """Take the time off a handler's deadline; return the seconds that were left."""
+    when = None if deadline is None else deadline.when()
+    if deadline is None or when is None:
+        return None
+    deadline.reschedule(None)
+    return when - now
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
