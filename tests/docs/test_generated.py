@@ -1,0 +1,59 @@
+"""What the documents repeat from the code is what the code says."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+import pytest
+
+from palaver.cli.exits import Exit
+from palaver.protocols.a2a import errors
+from palaver.protocols.a2a.errors import A2aError
+from tests.docs.documents import ROOT
+from tests.docs.generated import PARTS, SCHEMAS, renewed
+
+_HINT = "run: python -m tests.docs.generated"
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_generated_parts_are_as_the_code_says(name: str) -> None:
+    """Settings, states and methods stand in the documents as they stand in the code."""
+    _, text, new = renewed(name)
+    assert text == new, _HINT
+
+
+@pytest.mark.parametrize("where", SCHEMAS)
+def test_schemas_are_those_of_the_messages(where: str) -> None:
+    """The JSON Schemas are those of the messages that the code parses."""
+    assert (ROOT / where).read_bytes() == SCHEMAS[where], _HINT
+
+
+@pytest.mark.parametrize("where", SCHEMAS)
+def test_references_in_schemas_lead_somewhere(where: str) -> None:
+    """Each ``$ref`` of a schema names one of its definitions."""
+    schema = orjson.loads(SCHEMAS[where])
+    named = set(re.findall(r'"#/\$defs/([^"]+)"', SCHEMAS[where].decode()))
+    assert named <= set(schema["$defs"])
+
+
+def test_the_table_of_errors_has_them_all() -> None:
+    """Each A2A error is in the table of errors, with its code, its reason and its text."""
+    rows = re.findall(r"^\| (-32\d{3}) \| (.+?) \| (.+?) \|", _read("docs/a2a.md"), re.MULTILINE)
+    kinds = [getattr(errors, name) for name in errors.__all__]
+    known = [
+        (str(kind.code), kind.text, "none" if kind.reason is None else f"`{kind.reason}`")
+        for kind in kinds
+        if isinstance(kind, type) and issubclass(kind, A2aError) and kind is not A2aError
+    ]
+    assert sorted(rows) == sorted(known)
+
+
+def test_the_table_of_exit_codes_has_them_all() -> None:
+    """Each exit code of the command line is in the table of exit codes."""
+    rows = re.findall(r"^\| (\d+) \| ", _read("docs/operations.md"), re.MULTILINE)
+    assert [int(code) for code in rows] == [code.value for code in Exit]
+
+
+def _read(where: str) -> str:
+    return (ROOT / where).read_text(encoding="utf-8")

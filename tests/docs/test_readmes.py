@@ -1,0 +1,54 @@
+"""The two README files say the same, each in its language."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.docs.documents import ROOT, blocks, headings, links
+
+_ENGLISH = ROOT / "README.md"
+_PORTUGUESE = ROOT / "README.pt-BR.md"
+
+
+def test_they_have_the_same_headings() -> None:
+    """The levels of the headings follow each other in the same way."""
+    levels = [level for level, _ in headings(_ENGLISH)]
+    assert [level for level, _ in headings(_PORTUGUESE)] == levels
+
+
+def test_they_have_the_same_blocks() -> None:
+    """The blocks are the same, but for the words that are said to an agent or by it."""
+    english, portuguese = _plain_blocks(_ENGLISH), _plain_blocks(_PORTUGUESE)
+    assert portuguese == english
+
+
+def test_they_have_the_same_tables() -> None:
+    """The tables have as many rows and columns."""
+    assert _tables(_PORTUGUESE) == _tables(_ENGLISH)
+
+
+def test_they_have_the_same_links() -> None:
+    """The links are the same, but for the one to the other language."""
+    other = {"README.md", "README.pt-BR.md"}
+    english = [link for link in links(_ENGLISH) if link not in other]
+    assert [link for link in links(_PORTUGUESE) if link not in other] == english
+
+
+def _plain_blocks(document: Path) -> list[tuple[str, str | None, str]]:
+    return [
+        (block.language, block.action, _plain(block.language, block.code))
+        for block in blocks(document)
+    ]
+
+
+def _plain(language: str, code: str) -> str:
+    if not language:  # the tree: what stands behind a name is said in words
+        return re.sub(r"  +.*", "", code)
+    code = re.sub(r'description="[^"]*"', "description", code)
+    return re.sub(r"(?:one|um)(?: (?:two|dois))?(?: (?:three|três))?", "words", code)
+
+
+def _tables(document: Path) -> list[int]:
+    text = document.read_text(encoding="utf-8")
+    return [line.count("|") for line in text.splitlines() if line.startswith("|")]
