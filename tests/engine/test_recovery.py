@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
@@ -195,7 +196,7 @@ async def test_a_worker_that_lost_its_task_stops(
     task = await engine.submit(say(counter.agent, "count"))
     await read_until(engine, task.id, 2)
     head = await storage.events.head(task.id)
-    taken = StatusChanged(seq=head + 1, at=1.0, state=TaskState.FAILED, reason="worker_lost")
+    taken = StatusChanged(seq=head + 1, at=time.time(), state=TaskState.FAILED, reason="worker_lost")
     await storage.events.append(task.id, head, (taken,))
     await counter.go(4)
     await all_ended(engine)
@@ -216,7 +217,7 @@ async def test_chunks_and_foreign_events_find_an_order(
     task = await engine.submit(say(counter.agent, "count"))
     await counter.go(2)
     await read_until(engine, task.id, 4)
-    foreign = StatusChanged(seq=5, at=1.0, state=TaskState.WORKING, percent=50.0)
+    foreign = StatusChanged(seq=5, at=time.time(), state=TaskState.WORKING, percent=50.0)
     await storage.events.append(task.id, 4, (foreign,))
     await counter.go(2)
     done = await engine.settled(task.id, WAIT)
