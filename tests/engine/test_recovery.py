@@ -196,7 +196,9 @@ async def test_a_worker_that_lost_its_task_stops(
     task = await engine.submit(say(counter.agent, "count"))
     await read_until(engine, task.id, 2)
     head = await storage.events.head(task.id)
-    taken = StatusChanged(seq=head + 1, at=time.time(), state=TaskState.FAILED, reason="worker_lost")
+    taken = StatusChanged(
+        seq=head + 1, at=time.time(), state=TaskState.FAILED, reason="worker_lost"
+    )
     await storage.events.append(task.id, head, (taken,))
     await counter.go(4)
     await all_ended(engine)
