@@ -46,11 +46,13 @@ class App:
         self._settings = settings
         self._drain = Drain()
         self._drained = False
-        self.asgi: Final[ASGIApp] = Starlette(
+        app = Starlette(
             routes=self._routes(agents[0].id),
             lifespan=self._lifespan,
             exception_handlers={404: _not_found, 405: _not_allowed, 500: _broke},
         )
+        app.router.redirect_slashes = False  # to wherever the client's Host header says
+        self.asgi: Final[ASGIApp] = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or event, as ASGI says."""

@@ -49,6 +49,7 @@ from palaver.server.http import (
     read_body,
     send_json,
     send_problem,
+    send_too_large,
 )
 
 __all__ = ["A2aEndpoint", "A2aLimits"]
@@ -112,7 +113,7 @@ class A2aEndpoint:
                 timeout=self._limits.body_timeout,
             )
         except BodyTooLarge as error:
-            await send_problem(send, 413, str(error), headers=[(b"connection", b"close")])
+            await send_too_large(receive, send, str(error))
         except BodyTooSlow as error:
             await send_problem(send, 408, str(error), headers=[(b"connection", b"close")])
         except ClientLeft:

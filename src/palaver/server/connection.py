@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import Any, Final, cast
 
+import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -20,6 +21,8 @@ __all__ = ["MAX_HEAD_BYTES", "Connection"]
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Bytes of a request line and its headers together, where they do not come in one piece."""
+_LINGER: Final = 1.0
+"""Seconds to read a refusal in."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -34,6 +37,8 @@ class Connection(HttpToolsProtocol):
         self._head_timeout = head_timeout
         self._head_bytes: int | None = None  # None: no head is being read
         self._head_timer: asyncio.TimerHandle | None = None
+        self._refused = False
+        self._replaying_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -47,9 +52,17 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is still the head and there is too much of it."""
-        super().data_received(data)
+        if self._refused:
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(400, "this is no HTTP request that can be read")
         # Nearly every head comes in one piece, so that none of this costs anything.
-        if self._head_bytes is None or self.transport.is_closing():
+        if self._head_bytes is None or self._refused:
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
@@ -59,13 +72,28 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        if self._replaying_head:
+            return
         super().on_message_begin()
         self._head_bytes = 0
         scope = cast("dict[str, Any]", self.scope)
         scope.setdefault("extensions", {})[ABORT] = self._abort
 
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the path."""
+        if not self._replaying_head:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        if not self._replaying_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Hand the request to the application."""
+        if self._replaying_head:
+            self._replaying_head = False
+            return
         self._head_bytes = None
         self._stop_timer()
         super().on_headers_complete()
@@ -77,18 +105,26 @@ class Connection(HttpToolsProtocol):
         the latest with the second heartbeat.
         """
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.response_complete:
+        if self._refused or cycle is None or cycle.response_complete:
             return False
         cycle.keep_alive = False
         return True
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
-        self._refuse(400, msg)
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Go on with HTTP/1.1, as a server may that is asked for another protocol (RFC 9110 7.8).
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Answer as if no upgrade had been asked for; the parser takes no more after it."""
-        self.cycle.keep_alive = False
+        Java's client asks for HTTP/2 with each first request. The parser has ended that request
+        at its headers, so a new one reads the body: it is told again how long that is.
+        """
+        framing = [
+            b"%b: %b\r\n" % (name, value)
+            for name, value in self.headers
+            if name in {b"content-length", b"transfer-encoding"}
+        ]
+        self.parser = httptools.HttpRequestParser(self)
+        self.cycle.more_body = True
+        self._replaying_head = True
+        self.data_received(b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n", rest)))
 
     def _head_is_late(self) -> None:
         if self._head_bytes is None:
@@ -106,7 +142,11 @@ class Connection(HttpToolsProtocol):
         body = orjson.dumps({"error": text})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)
-        self.transport.close()
+        # Closed at once, the connection would be reset under what still comes, and the answer
+        # lost with it.
+        self._refused = True
+        self.transport.write_eof()
+        self._head_timer = self.loop.call_later(_LINGER, self.transport.close)
 
     def _abort(self) -> None:
         # Without the reset, the kernel would hold megabytes for a client that takes nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -20,9 +21,12 @@ __all__ = [
     "read_body",
     "send_json",
     "send_problem",
+    "send_too_large",
 ]
 
 JSON: Final = b"application/json"
+_LINGER: Final = 2.0
+"""Seconds for the rest of a body that is too large: enough to read the answer behind it."""
 
 
 class BodyTooLarge(PalaverError):
@@ -64,26 +68,23 @@ async def read_body(
     announced = header(scope, b"content-length")
     if announced is not None and announced.isdecimal() and int(announced[:20]) > max_bytes:
         raise BodyTooLarge(_too_large(max_bytes))
-    message = await _receive(receive, timeout)
+    give_up_at = asyncio.get_running_loop().time() + timeout
+    message = await _receive(receive, give_up_at)
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):
         if len(body) > max_bytes:
             raise BodyTooLarge(_too_large(max_bytes))
         return body
-    return await _read_rest(receive, [body], max_bytes, timeout)
+    return await _read_rest(receive, [body], max_bytes, give_up_at)
 
 
 async def _read_rest(
-    receive: Receive,
-    chunks: list[bytes],
-    max_bytes: int,
-    timeout: float,  # noqa: ASYNC109
+    receive: Receive, chunks: list[bytes], max_bytes: int, give_up_at: float
 ) -> bytes:
-    give_up_at = asyncio.get_running_loop().time() + timeout
     size = len(chunks[0])
     more = True
     while more:
-        message = await _receive(receive, give_up_at - asyncio.get_running_loop().time())
+        message = await _receive(receive, give_up_at)
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > max_bytes:
@@ -92,9 +93,9 @@ async def _read_rest(
     return b"".join(chunks)
 
 
-async def _receive(receive: Receive, timeout: float) -> MutableMapping[str, Any]:  # noqa: ASYNC109
+async def _receive(receive: Receive, give_up_at: float) -> MutableMapping[str, Any]:
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout_at(give_up_at):
             message = await receive()
     except TimeoutError:
         text = "the body of the request did not arrive in time"
@@ -125,6 +126,26 @@ async def send_json(
         }
     )
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_too_large(receive: Receive, send: Send, text: str) -> None:
+    """Answer 413 while the body still comes in, and take what comes for a moment.
+
+    Closed at once, the connection would be reset under the body, and the answer lost with it.
+    """
+    body = orjson.dumps({"error": text})
+    headers = [
+        (b"content-type", JSON),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b""})
 
 
 async def send_problem(
