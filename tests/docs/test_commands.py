@@ -118,7 +118,7 @@ class Reader:
         for port, real in self._ports.items():
             text = text.replace(f"127.0.0.1:{real}", f"127.0.0.1:{port}")
         lines = _TIME.sub("TIME", text).strip("\n").splitlines()
-        return "".join(f"{line}\n" for line in lines if line != ": hb")
+        return "".join(f"{line.rstrip()}\n" for line in lines if line != ": hb")
 
     def _at(self, block: Block) -> str:
         return f"{self._document.relative_to(ROOT)}:{block.line}"

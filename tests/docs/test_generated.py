@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import orjson
 import pytest
@@ -13,7 +17,12 @@ from palaver.protocols.a2a.errors import A2aError
 from tests.docs.documents import ROOT
 from tests.docs.generated import PARTS, SCHEMAS, renewed
 
-_HINT = "run: python -m tests.docs.generated"
+_HINT: Final = "run: python -m tests.docs.generated"
+_SOURCES: Final = sorted((ROOT / "src").rglob("*.py"))
+_LOGGED: Final = re.compile(r"_log\.\w+\(\s*\"(\w+)\"")
+_TELLING: Final = 10
+"""Characters from which on a piece of text belongs to one message."""
+_LONG: Final = 30
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -57,3 +66,36 @@ def test_the_table_of_exit_codes_has_them_all() -> None:
 
 def _read(where: str) -> str:
     return (ROOT / where).read_text(encoding="utf-8")
+
+
+def test_the_table_of_log_events_has_them_all() -> None:
+    """Each event that a server logs is in the table of logs, and no other is."""
+    sources = [path for path in _SOURCES if "client" not in path.parts]
+    logged = {
+        name for path in sources for name in _LOGGED.findall(path.read_text(encoding="utf-8"))
+    }
+    table = _read("docs/operations.md").partition("| event | level |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == logged
+
+
+def test_the_messages_in_troubleshooting_are_those_of_the_code() -> None:
+    """Each message that troubleshooting explains stands in the code, word for word."""
+    pieces = {
+        piece.strip()[:_LONG]  # a long message may be cut short with …
+        for path in _SOURCES
+        for piece in _strings(path)
+        if len(piece.strip()) >= _TELLING
+    }
+    text = _read("docs/troubleshooting.md")
+    messages = re.findall(r"^\*\*`([^`]+)`\*\*", text, re.MULTILINE)
+    assert len(messages) > 20
+    for message in messages:
+        said = " ".join(message.split())
+        assert any(piece in said for piece in pieces), message
+
+
+def _strings(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value

@@ -46,7 +46,7 @@ def _plain(language: str, code: str) -> str:
     if not language:  # the tree: what stands behind a name is said in words
         return re.sub(r"  +.*", "", code)
     code = re.sub(r'description="[^"]*"', "description", code)
-    return re.sub(r"(?:one|um)(?: (?:two|dois))?(?: (?:three|três))?", "words", code)
+    return re.sub(r"\b(?:one|two|three|um|dois|três)\b", "word", code)
 
 
 def _tables(document: Path) -> list[int]:
