@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 from tests.docs.documents import ROOT, blocks, headings, links
@@ -33,6 +34,13 @@ def test_they_have_the_same_links() -> None:
     other = {"README.md", "README.pt-BR.md"}
     english = [link for link in links(_ENGLISH) if link not in other]
     assert [link for link in links(_PORTUGUESE) if link not in other] == english
+
+
+def test_make_serve_takes_a_port_and_arguments() -> None:
+    """``make serve`` passes on what the text says that it takes."""
+    command = ["make", "--dry-run", "serve", "PORT=9000", "ARGS=--store memory:"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "palaver serve --port 9000 --store memory:" in " ".join(done.stdout.split())
 
 
 def _plain_blocks(document: Path) -> list[tuple[str, str | None, str]]:
