@@ -1,4 +1,4 @@
-"""A2A over HTTP: every generation on one endpoint; JSON answers here, streams in ``a2a_stream``."""
+"""A2A over HTTP: every generation on one endpoint. ``a2a_calls`` decides, this answers."""
 
 from __future__ import annotations
 
@@ -7,38 +7,22 @@ from typing import Final
 from urllib.parse import parse_qs
 
 import structlog
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from palaver.auth.principal import ANONYMOUS
-from palaver.engine.engine import Engine, Submission
-from palaver.errors import ModelError, NotFound, StorageError, TaskError, TaskNotFound, UnknownAgent
-from palaver.model.task import Task
-from palaver.protocols.a2a.commands import (
-    Cancel,
-    Command,
-    Dialect,
-    Generation,
-    Get,
-    Operation,
-    Subscribe,
-)
-from palaver.protocols.a2a.commands import (
-    Send as SendCommand,
-)
+from palaver.engine.engine import Engine
+from palaver.errors import UnknownAgent
+from palaver.protocols.a2a.commands import Generation
 from palaver.protocols.a2a.errors import (
     A2aError,
     InternalError,
     InvalidParams,
     ServerBusy,
-    UnsupportedOperation,
     encode_error,
     from_jsonrpc_error,
-    from_task_error,
 )
-from palaver.protocols.a2a.mapping import dialect
-from palaver.protocols.a2a.methods import Call, generation_of, route, settle
-from palaver.protocols.a2a.stream import ServerStream
-from palaver.protocols.jsonrpc import JsonRpcError, Request, RequestId, parse_request, response
+from palaver.protocols.a2a.methods import generation_of, route
+from palaver.protocols.jsonrpc import JsonRpcError, RequestId, parse_request, response
+from palaver.server.a2a_calls import STREAMING, A2aCalls, OpenStream
 from palaver.server.a2a_stream import StreamSender, StreamTimes
 from palaver.server.drain import Drain
 from palaver.server.http import (
@@ -70,14 +54,12 @@ class A2aLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exchange:
-    """One request on its way to its answer."""
+class _Reply:
+    """A whole answer."""
 
-    scope: Scope
-    receive: Receive
-    send: Send
-    request: Request
-    agent_id: str
+    body: bytes
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class A2aEndpoint:
@@ -97,50 +79,52 @@ class A2aEndpoint:
         self._engine = engine
         self._default_agent = default_agent
         self._limits = limits
-        self._drain = drain
         self._legacy_method = legacy_method
+        self._calls = A2aCalls(
+            engine,
+            send_timeout=limits.send_timeout,
+            retry_ms=round(limits.stream.retry_interval * 1_000),
+        )
         self._streams = StreamSender(engine, drain, limits.stream)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever comes in, what goes out is JSON or a stream."""
-        if not await self._acceptable(scope, send):
+        body = await self._read(scope, receive, send)
+        if body is None:
             return
+        # Decided first, sent second: while a stream lives, nothing of its request is held.
+        answer = await self._answer(scope, body)
+        del body
+        if isinstance(answer, OpenStream):
+            await self._streams.run(answer, (scope, receive, send))
+        else:
+            await send_json(send, answer.body, status=answer.status, headers=answer.headers)
+
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+        """Return the body, or answer why it is not taken."""
+        if scope["method"] != "POST":
+            await send_problem(send, 405, "use POST here", headers=[(b"allow", b"POST")])
+            return None
+        media_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
+        # A browser sends other types across origins without asking first.
+        if media_type != "application/json" and not media_type.endswith("+json"):
+            await send_problem(send, 415, "send Content-Type: application/json")
+            return None
+        limits = self._limits
         try:
-            body = await read_body(
-                scope,
-                receive,
-                max_bytes=self._limits.max_body_bytes,
-                timeout=self._limits.body_timeout,
+            return await read_body(
+                scope, receive, max_bytes=limits.max_body_bytes, timeout=limits.body_timeout
             )
         except BodyTooLarge as error:
             await send_too_large(receive, send, str(error))
         except BodyTooSlow as error:
             await send_problem(send, 408, str(error), headers=[(b"connection", b"close")])
         except ClientLeft:
-            return
-        else:
-            await self._answer(scope, receive, send, body)
+            pass
+        return None
 
-    async def _acceptable(self, scope: Scope, send: Send) -> bool:
-        if scope["method"] != "POST":
-            await send_problem(send, 405, "use POST here", headers=[(b"allow", b"POST")])
-            return False
-        media_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-        # A browser sends other types across origins without asking first.
-        if media_type != "application/json" and not media_type.endswith("+json"):
-            await send_problem(send, 415, "send Content-Type: application/json")
-            return False
-        return True
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, body: bytes) -> None:
+    async def _answer(self, scope: Scope, body: bytes) -> _Reply | OpenStream:
         request_id: RequestId = None
-        started = False
-
-        async def tracked(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         generation = None if self._legacy_method is None else Generation.V01
         try:
             try:
@@ -154,17 +138,16 @@ class A2aEndpoint:
             call = route(request, _version(scope), self._legacy_method)
             generation = call.generation or generation
             agent_id = self._agent_id(scope)
-            exchange = _Exchange(scope, receive, tracked, request, agent_id)
-            await self._perform(exchange, call)
+            cursor = _cursor(scope) if call.operation in STREAMING else None
+            answer = await self._calls.perform(request, call, agent_id, cursor)
         except A2aError as error:
-            shown = error.generation or generation or Generation.V03
-            await self._refuse(send, request_id, error, shown)
-        except Exception:
-            if started:
-                raise
+            return self._refuse(request_id, error, error.generation or generation)
+        except Exception:  # noqa: BLE001 - the last resort of this shell: told in full, not to the peer
             _log.exception("request_failed")
-            shown = generation or Generation.V03
-            await self._refuse(send, request_id, InternalError(), shown)
+            return self._refuse(request_id, InternalError(), generation)
+        if isinstance(answer, OpenStream):
+            return answer
+        return _Reply(response(request_id, answer))
 
     def _agent_id(self, scope: Scope) -> str:
         named: str | None = scope.get("path_params", {}).get("agent_id")
@@ -172,120 +155,16 @@ class A2aEndpoint:
             raise InvalidParams(str(UnknownAgent(named)))
         return named or self._default_agent
 
-    async def _refuse(
-        self, send: Send, request_id: RequestId, error: A2aError, generation: Generation
-    ) -> None:
-        body = encode_error(request_id, error, generation)
+    def _refuse(
+        self, request_id: RequestId, error: A2aError, generation: Generation | None
+    ) -> _Reply:
+        body = encode_error(request_id, error, generation or Generation.V03)
         if isinstance(error, ServerBusy):
             wait = b"%d" % max(1, round(error.retry_after))
-            await send_json(send, body, status=503, headers=[(b"retry-after", wait)])
-            return
+            return _Reply(body, 503, ((b"retry-after", wait),))
         # The 0.1 reference answers 400 where the request itself is no good (spec §1).
         bad_request = self._legacy_method is not None and error.code in {-32700, -32600, -32601}
-        await send_json(send, body, status=400 if bad_request else 200)
-
-    async def _perform(self, exchange: _Exchange, call: Call) -> None:
-        operation = call.operation
-        try:
-            generation = call.generation or await self._settle(exchange, call)
-            spoken = dialect(generation)
-            command = spoken.parse(operation, exchange.request.params)
-            if operation in {Operation.STREAM, Operation.SUBSCRIBE}:
-                await self._stream(exchange, spoken, command)
-                return
-            result = await self._result(exchange, spoken, command)
-        except (TaskError, ModelError) as error:
-            refusal = from_task_error(error, operation)
-            refusal.generation = call.generation
-            raise refusal from error
-        except StorageError as error:
-            _log.error("store_trouble", error=str(error))
-            busy = ServerBusy("the store does not answer", generation=call.generation)
-            raise busy from error
-        await send_json(exchange.send, response(exchange.request.id, result))
-
-    async def _settle(self, exchange: _Exchange, call: Call) -> Generation:
-        """Tell the generation of a method that two have by the task that it is about."""
-        task_id = exchange.request.params.get("id")
-        wire = None
-        if isinstance(task_id, str) and task_id:
-            try:
-                wire = (await self._engine.get(task_id, ANONYMOUS)).wire
-            except (TaskNotFound, NotFound):
-                wire = None
-        return settle(call, wire, exchange.request.params)
-
-    async def _result(self, exchange: _Exchange, spoken: Dialect, command: Command) -> bytes:
-        engine = self._engine
-        if isinstance(command, SendCommand):
-            task = await engine.submit(self._submission(exchange, spoken, command))
-            if command.blocking and not task.settled:
-                task = await engine.settled(task.id, self._limits.send_timeout)
-            return spoken.send_result(task, command.history_length)
-        if isinstance(command, Get):
-            return spoken.task_result(await engine.get(command.task_id), command.history_length)
-        if isinstance(command, Cancel):
-            return spoken.task_result(await engine.cancel(command.task_id))
-        message = f"{exchange.request.method} has no answer but a stream"
-        raise UnsupportedOperation(message)
-
-    def _submission(self, exchange: _Exchange, spoken: Dialect, command: SendCommand) -> Submission:
-        return Submission(
-            agent_id=command.tenant or exchange.agent_id,
-            message=command.message,
-            wire=f"a2a-{spoken.generation}",
-            task_id=command.task_id,
-            conversation_id=command.conversation_id,
-            may_create=command.may_create,
-            metadata=command.metadata,
-        )
-
-    async def _stream(self, exchange: _Exchange, spoken: Dialect, command: Command) -> None:
-        cursor = _cursor(exchange.scope)
-        if isinstance(command, SendCommand):
-            task = await self._submit_or_resume(exchange, spoken, command, cursor)
-            history_length = command.history_length
-        elif isinstance(command, Subscribe):
-            task = await self._engine.get(command.task_id)
-            history_length = command.history_length
-        else:
-            message = f"{exchange.request.method} has no stream"
-            raise UnsupportedOperation(message, generation=spoken.generation)
-        if task.terminal:
-            if cursor == task.seq:
-                cursor = None  # nothing will ever come behind it: do not let the client wait
-            # 1.0 §3.1.6; the older ones show how it ended. A cursor asks for what was missed.
-            following = isinstance(command, Subscribe) and spoken.generation is Generation.V10
-            if following and cursor is None:
-                message = f"task {task.id!r} is {task.state}: there is nothing to follow"
-                raise UnsupportedOperation(message, generation=spoken.generation)
-        if cursor is not None and cursor > task.seq:
-            message = f"the cursor {cursor} is beyond the last event of the task, {task.seq}"
-            raise InvalidParams(message, generation=spoken.generation)
-        stream = ServerStream(
-            spoken,
-            exchange.request.id,
-            task.conversation_id,
-            task.id,
-            retry_ms=round(self._limits.stream.retry_interval * 1_000),
-            # A subscriber to a task that waits for input stays; a sender has its answer.
-            close_when_interrupted=isinstance(command, SendCommand),
-            history_length=history_length,
-            cursor=cursor or 0,
-        )
-        snapshot = task if cursor is None else None
-        asgi = (exchange.scope, exchange.receive, exchange.send)
-        running = self._streams.run(stream, task.id, snapshot, asgi)
-        del task, snapshot  # as large as all that was put out: not held while the stream lives
-        await running
-
-    async def _submit_or_resume(
-        self, exchange: _Exchange, spoken: Dialect, command: SendCommand, cursor: int | None
-    ) -> Task:
-        """Return the task of the message. With a cursor the request repeats an earlier one."""
-        if cursor is not None and command.task_id is not None:
-            return await self._engine.get(command.task_id)
-        return await self._engine.submit(self._submission(exchange, spoken, command))
+        return _Reply(body, 400 if bad_request else 200)
 
 
 def _version(scope: Scope) -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, Protocol
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -13,17 +13,17 @@ from starlette.types import Receive, Scope, Send
 from palaver.engine.engine import Engine
 from palaver.engine.subscriptions import MAX_BATCH, Subscription
 from palaver.errors import CursorExpired, StorageError
-from palaver.model.task import Task
 from palaver.protocols.a2a.errors import ServerBusy
 from palaver.protocols.a2a.stream import ServerStream
+from palaver.server.a2a_calls import OpenStream
 from palaver.server.drain import Drain
 
-__all__ = ["ABORT", "StreamSender", "StreamTimes"]
+__all__ = ["CONNECTION", "ClientConnection", "StreamSender", "StreamTimes"]
 
 _log = structlog.get_logger("palaver.stream")
 
-ABORT: Final = "palaver.abort"
-"""Key of the ASGI scope's extensions: a function that drops the connection, unsent bytes too."""
+CONNECTION: Final = "palaver.connection"
+"""Key of the ASGI scope's extensions, where our own listener puts the ``ClientConnection``."""
 
 _MAX_BLOCK: Final = 256 * 1024
 """About how many bytes are made ready at once: what a reader that stalls holds in memory."""
@@ -47,6 +47,17 @@ class StreamTimes:
     retry_interval: float
 
 
+class ClientConnection(Protocol):
+    """What a stream needs of its connection beyond ASGI."""
+
+    on_lost: Callable[[], None] | None
+    """Called when the connection is lost; a stream sets it and takes it back."""
+
+    def abort(self) -> None:
+        """Drop the connection, unsent bytes too."""
+        ...
+
+
 class _ClientGone(Exception):
     """The client has left, or takes nothing any more."""
 
@@ -59,38 +70,33 @@ class StreamSender:
         self._drain = drain
         self._times = times
 
-    async def run(
-        self,
-        stream: ServerStream,
-        task_id: str,
-        snapshot: Task | None,
-        asgi: tuple[Scope, Receive, Send],
-    ) -> None:
+    async def run(self, opened: OpenStream, asgi: tuple[Scope, Receive, Send]) -> None:
         """Send the stream until it closes, the client leaves, or the server drains.
 
-        ``snapshot`` comes first; without it the stream resumes behind its cursor.
+        The snapshot of ``opened`` comes first; without it the stream resumes behind its cursor.
         """
         scope, receive, send = asgi
+        stream, snapshot = opened.stream, opened.snapshot
         cursor = stream.cursor if snapshot is None else snapshot.seq
-        with self._engine.subscribe(task_id, cursor) as subscription:
-            left = asyncio.ensure_future(receive())
-            left.add_done_callback(lambda _: subscription.wake())
+        with self._engine.subscribe(opened.task_id, cursor) as subscription:
+            live = _Live(stream, subscription, send, scope)
+            unwatch = _watch_client(scope, receive, live.leave)
             unlisten = self._drain.listen(subscription.wake)
-            live = _Live(stream, subscription, send, left, scope)
             try:
                 await send(
                     {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
                 )
                 if snapshot is not None:
                     await live.write(stream.open(snapshot), self._times.silence_timeout)
-                    del snapshot
+                    del snapshot  # as large as all that was put out: not held while it goes on
+                    opened.snapshot = None
                 await self._follow(live)
                 await live.end(self._times.silence_timeout)
             except _ClientGone:
                 return
             finally:
                 unlisten()
-                left.cancel()
+                unwatch()
 
     async def _follow(self, live: _Live) -> None:
         """Write what the log holds and will hold, until there is no more to say."""
@@ -111,7 +117,7 @@ class StreamSender:
                 broken = ServerBusy("the store does not answer")
                 await live.write(stream.fail(broken), times.silence_timeout)
                 return
-            if live.left.done():
+            if live.left:
                 raise _ClientGone
             if events:
                 quiet_since = loop.time()
@@ -140,18 +146,18 @@ class _Live:
     __slots__ = ("_scope", "_send", "left", "stream", "subscription")
 
     def __init__(
-        self,
-        stream: ServerStream,
-        subscription: Subscription,
-        send: Send,
-        left: asyncio.Future[MutableMapping[str, Any]],
-        scope: Scope,
+        self, stream: ServerStream, subscription: Subscription, send: Send, scope: Scope
     ) -> None:
         self.stream = stream
         self.subscription = subscription
-        self.left = left
+        self.left = False
         self._send = send
         self._scope = scope
+
+    def leave(self) -> None:
+        """Take note that the client has left."""
+        self.left = True
+        self.subscription.wake()
 
     async def write(self, block: bytes, silence_timeout: float) -> None:
         """Send ``block``; a client that takes nothing for that long is dropped.
@@ -180,7 +186,34 @@ class _Live:
             _log.info(
                 "stream_stalled", task_id=self.subscription.task_id, cursor=self.stream.cursor
             )
-            abort = self._scope.get("extensions", {}).get(ABORT)
-            if abort is not None:
-                abort()
+            connection = _connection(self._scope)
+            if connection is not None:
+                connection.abort()
             raise _ClientGone from None
+
+
+def _connection(scope: Scope) -> ClientConnection | None:
+    found: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION)
+    return found
+
+
+def _watch_client(
+    scope: Scope, receive: Receive, on_left: Callable[[], None]
+) -> Callable[[], None]:
+    """Call ``on_left`` when the client leaves; return what ends the watch."""
+    connection = _connection(scope)
+    if connection is None:
+        # Any other server says so through ASGI alone, at the price of a task for each stream.
+        left = asyncio.ensure_future(receive())
+        left.add_done_callback(lambda _: on_left())
+
+        def stop_receiving() -> None:
+            left.cancel()
+
+        return stop_receiving
+    connection.on_lost = on_left
+
+    def unwatch() -> None:
+        connection.on_lost = None
+
+    return unwatch

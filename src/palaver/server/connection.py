@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import httptools
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from palaver.server.a2a_stream import ABORT
+from palaver.server.a2a_stream import CONNECTION
 
 __all__ = ["MAX_HEAD_BYTES", "Connection"]
 
@@ -39,6 +40,7 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._refused = False
         self._replaying_head = False
+        self.on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -49,6 +51,8 @@ class Connection(HttpToolsProtocol):
         """Wait for nothing more."""
         self._stop_timer()
         super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is still the head and there is too much of it."""
@@ -77,7 +81,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = 0
         scope = cast("dict[str, Any]", self.scope)
-        scope.setdefault("extensions", {})[ABORT] = self._abort
+        scope.setdefault("extensions", {})[CONNECTION] = self
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the path."""
@@ -148,7 +152,8 @@ class Connection(HttpToolsProtocol):
         self.transport.write_eof()
         self._head_timer = self.loop.call_later(_LINGER, self.transport.close)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Drop the connection, unsent bytes too."""
         # Without the reset, the kernel would hold megabytes for a client that takes nothing.
         connection: socket.socket = self.transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
