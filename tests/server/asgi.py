@@ -126,7 +126,8 @@ def ask(
 ) -> Exchange:
     """Return a request that has begun; more than one piece of body comes as several messages."""
     chunks = [body] if isinstance(body, bytes) else list(body)
-    given = {"host": "palaver.test", "content-type": "application/json", **(headers or {})}
+    given = {"host": "palaver.test", "content-type": "application/json"}
+    given |= {name.lower(): value for name, value in (headers or {}).items()}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -139,7 +140,7 @@ def ask(
         "path": path,
         "raw_path": path.encode(),
         "query_string": query.encode(),
-        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
         "state": {},
         "extensions": {},
     }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from palaver.observability.logging import configure_logging
 from tests.conftest import Serve, Server
 
 AGENTS = Path(__file__).with_name("agents.py")
@@ -22,3 +25,12 @@ def server(serve: Serve) -> Server:
         "log_format": "json",
     }
     return serve(f"{AGENTS}:agent", *(f"--set={key}={value}" for key, value in settings.items()))
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Leave out what the application logs in this process."""
+    before = structlog.get_config()
+    configure_logging("critical")
+    yield
+    structlog.configure(**before)

@@ -40,14 +40,14 @@ VALUES = st.recursive(
 VALID_PARTS = {"parts": [{"kind": "text", "type": "text", "text": "fail"}]}
 SOME = st.dictionaries(st.sampled_from(MEMBERS), VALUES, max_size=3)
 MESSAGES = st.builds(
-    lambda some, id, role, parts: some | {"messageId": id, "role": role} | parts,
+    lambda some, name, role, parts: some | {"messageId": name, "role": role} | parts,
     SOME,
     SCALARS,
     st.sampled_from(["user", "ROLE_USER", "agent"]),
     st.sampled_from([{}, VALID_PARTS, VALID_PARTS]),
 )
 NEAR_MISSES = st.builds(
-    lambda some, id, message: some | {"id": id, "message": message},
+    lambda some, name, message: some | {"id": name, "message": message},
     SOME,
     st.sampled_from(["t", "u", "a/b"]),
     MESSAGES,
@@ -58,7 +58,7 @@ REQUESTS = st.tuples(
     st.sampled_from([None, "1.0", "0.3", "0.1", "2.0"]),
     st.sampled_from([None, "0", "1", "999", "x"]),
 )
-BUDGET = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BUDGET = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def refused_or_done(exchange: Exchange) -> None:
