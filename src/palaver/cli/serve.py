@@ -63,24 +63,26 @@ def serve(
     configure_logging(settings.log_level, settings.log_format)
     _check_exposure(settings)
     agent = load_agent(target)
-    listening = bind(settings.host, settings.port)
     app = create_app([agent], settings)
+    listening = bind(settings.host, settings.port)
     url = _url(settings.host, listening.getsockname()[1])
     kept = "in memory, and lost at the end" if not app.storage.durable else f"in {settings.store}"
     greeting = (
         f"Palaver {__version__} serves {agent.name!r} at {url}\n"
         f"Tasks are kept {kept}. Stop with Ctrl-C."
     )
-    listener = Listener(app, app.drain, head_timeout=settings.body_timeout)
+    listener = Listener(
+        app, app.drain, head_timeout=settings.body_timeout, announce=lambda: _say(greeting)
+    )
     _spare_collections()
-    uvloop.run(_run(listener, app, [listening], greeting))
+    with listening:
+        uvloop.run(_run(listener, app, [listening]))
     _leave()
 
 
-async def _run(listener: Listener, app: App, sockets: list[Any], greeting: str) -> None:
+async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
     # Opened here first: what is wrong with the store is told in one line, not in a traceback.
     await app.storage.open()
-    _say(greeting)
     await listener.serve(sockets=sockets)
     await _end_rest()
 

@@ -1,1 +1,7 @@
 """The other side of each wire: shells that mirror ``palaver.server``."""
+
+from palaver.client.a2a import A2aClient
+from palaver.client.discovery import choose_interface, fetch_card
+from palaver.client.transport import Patience, http_client
+
+__all__ = ["A2aClient", "Patience", "choose_interface", "fetch_card", "http_client"]

@@ -13,6 +13,7 @@ import httpx2
 import structlog
 
 from palaver.client.transport import Patience, http_client
+from palaver.engine.clock import new_id
 from palaver.errors import PeerError, PeerRefused, PeerUnreachable
 from palaver.model.content import Message, Part, TextPart
 from palaver.model.ids import IdSource
@@ -69,7 +70,7 @@ class A2aClient:
         url: str,
         generation: Generation,
         *,
-        ids: IdSource,
+        ids: IdSource = new_id,
         patience: Patience | None = None,
         http: httpx2.AsyncClient | None = None,
     ) -> None:

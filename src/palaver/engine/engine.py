@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import orjson
@@ -325,7 +326,7 @@ class Engine:
         """Run ``task``, whose lease this worker holds."""
         run = Run(self._place, agent, task, attempt=attempt)
         self._runs[task.id] = run
-        run.done.add_done_callback(lambda done: self._finish(task.id, done))
+        run.done.add_done_callback(partial(self._finish, task.id))
 
     def _finish(self, task_id: str, done: asyncio.Task[None]) -> None:
         self._runs.pop(task_id, None)

@@ -68,7 +68,8 @@ class Subscription:
 
     def _on_append(self, head: int) -> None:
         self._head = max(self._head, head)
-        self._release()
+        if head > self.cursor:
+            self._release()
 
     def _release(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -101,38 +101,51 @@ class StreamSender:
     async def _follow(self, live: _Live) -> None:
         """Write what the log holds and will hold, until there is no more to say."""
         stream, times = live.stream, self._times
-        loop = asyncio.get_running_loop()
-        quiet_since = loop.time()
+        clock = asyncio.get_running_loop().time
+        written_at = news_at = clock()
         while not stream.closed:
-            try:
-                events = await live.subscription.next(times.heartbeat_interval)
-            except CursorExpired:
-                # Said by a full snapshot: the events behind the cursor are no longer kept.
-                task = await self._engine.get(live.subscription.task_id)
-                live.subscription.cursor = task.seq
-                await live.write(stream.open(task), times.silence_timeout)
-                continue
-            except StorageError as error:
-                _log.error("stream_broke", task_id=live.subscription.task_id, error=str(error))
-                broken = ServerBusy("the store does not answer")
-                await live.write(stream.fail(broken), times.silence_timeout)
-                return
+            now = clock()
+            wait = written_at + times.heartbeat_interval - now
+            if times.idle_timeout:
+                wait = min(wait, news_at + times.idle_timeout - now)
+            block = await self._next_block(live, max(wait, 0.0))
+            now = clock()
             if live.left:
                 raise _ClientGone
-            if events:
-                quiet_since = loop.time()
-                block = stream.receive(events)
-                fitting = len(events) * _MAX_BLOCK // (len(block) or 1)
-                live.subscription.batch = max(1, min(fitting, MAX_BATCH))
-                await live.write(block, times.silence_timeout)
-            elif (
-                self._must_end(live.subscription.task_id)
-                or 0 < times.idle_timeout <= loop.time() - quiet_since
+            if block:
+                news_at = now
+            elif self._must_end(live.subscription.task_id) or (
+                0 < times.idle_timeout <= now - news_at
             ):
                 await live.write(stream.bye(), times.silence_timeout)
                 return
+            elif now < written_at + times.heartbeat_interval:
+                continue  # woken for nothing
             else:
-                await live.write(stream.heartbeat(), times.silence_timeout)
+                block = stream.heartbeat()
+            await live.write(block, times.silence_timeout)
+            written_at = now
+            del block  # not held while the stream waits
+
+    async def _next_block(self, live: _Live, wait: float) -> bytes:
+        """Return what is to be written next; nothing after ``wait`` seconds, or when woken."""
+        subscription, stream = live.subscription, live.stream
+        try:
+            events = await subscription.next(wait)
+        except CursorExpired:
+            # Said by a full snapshot: the events behind the cursor are no longer kept.
+            task = await self._engine.get(subscription.task_id)
+            subscription.cursor = task.seq
+            return stream.open(task)
+        except StorageError as error:
+            _log.error("stream_broke", task_id=subscription.task_id, error=str(error))
+            return stream.fail(ServerBusy("the store does not answer"))
+        if not events:
+            return b""
+        block = stream.receive(events)
+        fitting = len(events) * _MAX_BLOCK // (len(block) or 1)
+        subscription.batch = max(1, min(fitting, MAX_BATCH))
+        return block
 
     def _must_end(self, task_id: str) -> bool:
         """Whether the server drains, and nothing more will come from here."""

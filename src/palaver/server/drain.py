@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 __all__ = ["Drain"]
 
@@ -18,7 +19,7 @@ class Drain:
     def listen(self, on_change: Callable[[], None]) -> Callable[[], None]:
         """Call ``on_change`` when the drain begins and when it is over; return what ends that."""
         self._listeners.add(on_change)
-        return lambda: self._listeners.discard(on_change)
+        return partial(self._listeners.discard, on_change)
 
     def begin(self) -> None:
         """Take no more work."""

@@ -62,11 +62,17 @@ class Listener(uvicorn.Server):
 
     On the first SIGTERM or SIGINT it stops accepting and awaits ``drain``; then the connections
     take their last bytes, and the application's lifespan ends. A second signal ends at once.
-    A request has ``head_timeout`` seconds to arrive as far as its headers.
+    A request has ``head_timeout`` seconds to arrive as far as its headers. ``announce`` is called
+    once requests are taken, and signals are heard.
     """
 
     def __init__(
-        self, app: ASGIApp, drain: Callable[[], Awaitable[None]], *, head_timeout: float
+        self,
+        app: ASGIApp,
+        drain: Callable[[], Awaitable[None]],
+        *,
+        head_timeout: float,
+        announce: Callable[[], None],
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -84,6 +90,7 @@ class Listener(uvicorn.Server):
             )
         )
         self._drain = drain
+        self._announce = announce
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; the second time, stop at once."""
@@ -93,6 +100,12 @@ class Listener(uvicorn.Server):
         else:
             _log.info("stopping", signal=signal.Signals(sig).name)
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin the lifespan and serve."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, drain, let connections take their last bytes, end the lifespan."""
