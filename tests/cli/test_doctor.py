@@ -1,0 +1,65 @@
+"""``palaver doctor``: whether this machine can serve."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_all_is_well(run: Run, tmp_path: Path) -> None:
+    """Each check is a line; the exit code is 0."""
+    port = free_port()
+    ended = run("doctor", "--store", "d.db", "--port", str(port))
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "ok   palaver",
+        "ok   Python",
+        "ok   settings",
+        "ok   SQLite",
+        "ok   store",
+        "ok   port",
+    ]
+    assert lines[4] == "ok   store: d.db: 0 tasks, 0 of them open"
+    assert lines[5] == f"ok   port: 127.0.0.1 port {port} is free"
+
+
+def test_json(run: Run) -> None:
+    """Programs read an array."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run("doctor", "--store", "memory:", "--port", str(port), "--json")
+    assert ended.code == 1
+    checks = {check["what"]: check for check in json.loads(ended.out)}
+    assert {name for name, check in checks.items() if not check["good"]} == {"port"}
+    assert checks["port"]["detail"].startswith(f"cannot listen on 127.0.0.1 port {port}: ")
+
+
+@pytest.mark.parametrize(
+    ("args", "bad"),
+    [
+        (["--port", "70000"], "BAD  settings: --port: Input should be less than or equal to 65535"),
+        (["--config", "nope.toml"], "BAD  settings: configuration file nope.toml: cannot be read"),
+        (["--store", "nope:x", "--port", "0"], "BAD  store: store 'nope:x' is not understood; "),
+        (["--store", "file/t.db", "--port", "0"], "BAD  store: "),
+    ],
+)
+def test_what_is_wrong(run: Run, tmp_path: Path, args: list[str], bad: str) -> None:
+    """What is wrong is a line that says why; the exit code is 1."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    ended = run("doctor", *args)
+    assert ended.code == 1
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("BAD")]
+    assert line.startswith(bad)

@@ -1,0 +1,92 @@
+"""``palaver inspect``: what a peer says of itself."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tests.cli.conftest import Run
+from tests.conftest import Server
+
+
+def test_text(run: Run, desk: Server) -> None:
+    """People read a summary and two tables."""
+    ended = run("inspect", desk.url)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.startswith("desk 2.0.0: Says, holds, asks and breaks\n")
+    for words in ("streaming: yes; readiness: ready", "A2A 1.0", "A2A 0.3", "Says the words again"):
+        assert words in ended.out
+
+
+def test_json(run: Run, desk: Server) -> None:
+    """Programs read one object."""
+    shown = json.loads(run("inspect", desk.url, "--json").out)
+    assert shown.pop("skills")[0] == {
+        "id": "say",
+        "name": "say",
+        "description": "Says the words again",
+    }
+    assert shown == {
+        "name": "desk",
+        "description": "Says, holds, asks and breaks",
+        "version": "2.0.0",
+        "streaming": True,
+        "readiness": "ready",
+        "interfaces": [
+            {"url": f"{desk.url}/a2a", "protocol": "a2a", "version": "1.0"},
+            {"url": f"{desk.url}/a2a", "protocol": "a2a", "version": "0.3"},
+        ],
+    }
+
+
+class _Peer(BaseHTTPRequestHandler):
+    readiness: int | None = None
+
+    def do_GET(self) -> None:
+        """Answer with a card of 0.1, and with the readiness of the day."""
+        card = b'{"name":"[bold]old","url":"http://127.0.0.1:1/","capabilities":{},"skills":[]}'
+        if self.path == "/.well-known/agent.json":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(card)
+        elif self.path == "/readyz" and self.readiness is None:
+            self.connection.close()
+        else:
+            self.send_response(self.readiness or 404)
+            self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def peer() -> Iterator[str]:
+    """Serve a card of the oldest generation."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Peer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("status", "readiness"),
+    [(200, "ready"), (503, "not ready"), (404, "unknown"), (500, "unknown"), (None, "unknown")],
+)
+def test_the_readiness_of_a_peer(
+    run: Run, peer: str, monkeypatch: pytest.MonkeyPatch, status: int | None, readiness: str
+) -> None:
+    """A peer that has no readiness, or drops the question, is shown all the same."""
+    monkeypatch.setattr(_Peer, "readiness", status)
+    shown = json.loads(run("inspect", peer, "--json").out)
+    assert shown["readiness"] == readiness
+    assert shown["interfaces"] == [
+        {"url": "http://127.0.0.1:1/", "protocol": "a2a", "version": "0.1"}
+    ]
+    text = run("inspect", peer).out
+    assert text.startswith("[bold]old : \nstreaming: no; ")
