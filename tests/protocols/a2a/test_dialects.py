@@ -9,11 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaver.model.content import Artifact, DataPart, FilePart, Message, Part, TextPart, text_of
+from palaver.model.content import Artifact, DataPart, FilePart, Part, TextPart, text_of
 from palaver.model.events import (
     ArtifactUpdated,
-    CallActionRequested,
-    MessageReceived,
     StatusChanged,
     TaskCreated,
     TaskEvent,
@@ -22,128 +20,15 @@ from palaver.model.task import INTERRUPTED, TERMINAL, Task, TaskState
 from palaver.protocols.a2a import messages as v10
 from palaver.protocols.a2a.commands import (
     ArtifactReceived,
-    Cancel,
     Dialect,
     Generation,
-    Get,
-    Operation,
-    Send,
     StatusReceived,
-    Subscribe,
     TaskReceived,
 )
 from palaver.protocols.a2a.mapping import V01, V03, V10, dialect, wire_name
 from palaver.protocols.a2a.v01 import messages as v01
 from palaver.protocols.a2a.v03 import messages as v03
-
-DIALECTS = [V10, V03, V01]
-every_dialect = pytest.mark.parametrize("spoken", DIALECTS, ids=lambda d: str(d.generation))
-
-ids = st.text("abc-/ é", min_size=1, max_size=12)
-texts = st.text(max_size=30)
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
-)
-metadata = st.none() | st.dictionaries(texts, json_values, min_size=1, max_size=3)
-optional = st.none() | texts
-base64s = st.sampled_from(["", "aGk=", "AAEC"])
-parts = st.one_of(
-    st.builds(TextPart, texts, optional, optional, metadata),
-    st.builds(DataPart, json_values, optional, optional, metadata),
-    st.builds(
-        FilePart,
-        base64=base64s,
-        media_type=optional,
-        filename=optional,
-        metadata=metadata,
-    ),
-    st.builds(FilePart, uri=st.just("https://example.org/a"), metadata=metadata),
-)
-some_parts = st.lists(parts, max_size=4).map(tuple)
-agent_messages = st.builds(Message, id=ids, role=st.just("agent"), parts=some_parts)
-user_messages = st.builds(
-    Message,
-    id=ids,
-    role=st.just("user"),
-    parts=st.lists(parts, min_size=1, max_size=4).map(tuple),
-    metadata=metadata,
-    extensions=st.lists(st.just("https://example.org/x"), max_size=2).map(tuple),
-    reference_task_ids=st.lists(ids, max_size=2).map(tuple),
-)
-times = st.floats(0, 4e9)
-percents = st.none() | st.floats(0, 100)
-attempts = st.none() | st.integers(1, 5)
-reasons = st.none() | st.just("worker_lost")
-artifacts = st.builds(
-    Artifact,
-    id=ids,
-    parts=some_parts,
-    name=optional,
-    description=optional,
-    metadata=metadata,
-    extensions=st.lists(st.just("https://example.org/x"), max_size=1).map(tuple),
-)
-events = st.one_of(
-    st.builds(
-        TaskCreated,
-        seq=st.just(1),
-        at=times,
-        conversation_id=st.just("c"),
-        agent_id=ids,
-        message=user_messages,
-        principal=ids,
-        wire=st.just("a2a-1.0"),
-        metadata=metadata,
-    ),
-    st.builds(
-        StatusChanged,
-        seq=st.just(2),
-        at=times,
-        state=st.sampled_from(TaskState),
-        message=st.none() | agent_messages,
-        reason=reasons,
-        percent=percents,
-        attempt=attempts,
-    ),
-    st.builds(MessageReceived, seq=st.just(2), at=times, message=user_messages),
-    st.builds(
-        ArtifactUpdated,
-        seq=st.just(2),
-        at=times,
-        artifact=artifacts,
-        index=st.integers(0, 20),
-        append=st.booleans(),
-        last=st.booleans(),
-    ),
-    st.builds(
-        CallActionRequested,
-        seq=st.just(2),
-        at=times,
-        action=st.sampled_from(["hang_up", "transfer"]),
-        target=optional,
-    ),
-)
-tasks = st.builds(
-    Task,
-    id=st.just("t"),
-    conversation_id=st.just("c"),
-    agent_id=ids,
-    principal=ids,
-    wire=st.just("a2a-1.0"),
-    seq=st.integers(1, 100),
-    created_at=times,
-    state=st.sampled_from(TaskState),
-    state_at=times,
-    history=st.lists(user_messages | agent_messages, max_size=3).map(tuple),
-    artifacts=st.lists(artifacts, max_size=3).map(tuple),
-    status_message=st.none() | agent_messages,
-    reason=reasons,
-    percent=percents,
-    attempt=st.integers(0, 3),
-    metadata=metadata,
-)
+from tests.protocols.a2a.strategies import events, every_dialect, tasks
 
 
 def test_every_generation_has_its_dialect() -> None:
@@ -261,118 +146,6 @@ def test_a_task_on_a_stream(spoken: Dialect, task: Task) -> None:
         assert len(results) == len(task.artifacts) + 1
     if isinstance(last, StatusReceived):
         assert last.final is task.settled
-
-
-@every_dialect
-@settings(max_examples=40)
-@given(
-    message=user_messages,
-    task_id=ids,
-    conversation_id=st.none() | ids,
-    history_length=st.none() | st.integers(0, 9),
-    blocking=st.booleans(),
-    modes=st.sampled_from([(), ("text/plain",), ("text/plain", "application/json")]),
-    about=metadata,
-)
-def test_a_send_comes_back(
-    spoken: Dialect,
-    message: Message,
-    task_id: str,
-    conversation_id: str | None,
-    history_length: int | None,
-    blocking: bool,  # noqa: FBT001
-    modes: tuple[str, ...],
-    about: dict[str, Any] | None,
-) -> None:
-    """What a client asks is what the server of the same generation understands."""
-    send = Send(
-        message=message,
-        task_id=task_id,
-        conversation_id=conversation_id,
-        history_length=history_length,
-        blocking=blocking,
-        accepted_output_modes=modes,
-        metadata=about,
-    )
-    _, params = spoken.request(Operation.SEND, send)
-    parsed = spoken.parse(Operation.SEND, orjson.loads(orjson.dumps(params)))
-    assert isinstance(parsed, Send)
-    assert (parsed.task_id, parsed.conversation_id) == (task_id, conversation_id)
-    assert (parsed.accepted_output_modes, parsed.metadata) == (modes, about)
-    assert parsed.message.text == message.text
-    assert parsed.message.metadata == message.metadata
-    if spoken is V01:
-        assert (parsed.may_create, parsed.blocking) == (True, True)
-        assert parsed.history_length == (history_length or 0)
-    else:
-        assert (parsed.may_create, parsed.blocking) == (False, blocking)
-        assert parsed.history_length == history_length
-        assert parsed.message.id == message.id
-    if spoken is V10:
-        assert parsed.message == message
-
-
-@every_dialect
-def test_the_smallest_send_comes_back(spoken: Dialect) -> None:
-    """Nothing is sent for what is not set."""
-    message = Message(id="m", role="user", parts=(TextPart("hi"),))
-    send = Send(message=message, task_id="t" if spoken is V01 else None)
-    method, params = spoken.request(Operation.STREAM, send)
-    expected: dict[Generation, tuple[str, dict[str, Any]]] = {
-        Generation.V10: (
-            "SendStreamingMessage",
-            {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hi"}]}},
-        ),
-        Generation.V03: (
-            "message/stream",
-            {
-                "message": {
-                    "kind": "message",
-                    "messageId": "m",
-                    "role": "user",
-                    "parts": [{"kind": "text", "text": "hi"}],
-                },
-                "configuration": {"blocking": True},
-            },
-        ),
-        Generation.V01: (
-            "tasks/sendSubscribe",
-            {"id": "t", "message": {"role": "user", "parts": [{"type": "text", "text": "hi"}]}},
-        ),
-    }
-    assert (method, params) == expected[spoken.generation]
-
-
-@every_dialect
-def test_commands_about_a_task_come_back(spoken: Dialect) -> None:
-    """Get, cancel and subscribe name the task; history and tenant go where there is a field."""
-    default = 0 if spoken is V01 else None
-    tenant = "agent" if spoken is V10 else None
-    get = Get(task_id="t", history_length=3, tenant=tenant)
-    for operation, command, expected in (
-        (Operation.GET, get, get),
-        (
-            Operation.GET,
-            Get(task_id="t", tenant=tenant),
-            Get(task_id="t", history_length=default, tenant=tenant),
-        ),
-        (Operation.CANCEL, Cancel(task_id="t"), Cancel(task_id="t")),
-        (
-            Operation.SUBSCRIBE,
-            Subscribe(task_id="t"),
-            Subscribe(task_id="t", history_length=default),
-        ),
-    ):
-        _, params = spoken.request(operation, command)
-        assert spoken.parse(operation, params) == expected
-
-
-@every_dialect
-@pytest.mark.parametrize("operation", [Operation.LIST, Operation.PUSH, Operation.EXTENDED_CARD])
-def test_what_no_command_means(spoken: Dialect, operation: Operation) -> None:
-    """Operations that the routing refuses are our own mistake here."""
-    with pytest.raises(ValueError, match="no command means"):
-        spoken.parse(operation, {})
 
 
 @pytest.mark.parametrize("spoken", [V03, V01], ids=["0.3", "0.1"])

@@ -232,8 +232,9 @@ def test_what_the_engine_refused(
     assert answer.message == message
 
 
-def test_the_wait_of_a_busy_server_is_kept() -> None:
+@pytest.mark.parametrize("error", [model_errors.Overloaded(1, 7.0), model_errors.Stopping(7.0)])
+def test_the_wait_of_a_busy_server_is_kept(error: model_errors.TaskError) -> None:
     """The seconds that the engine names are the seconds that the peer reads."""
-    answer = errors.from_task_error(model_errors.Overloaded(1, 7.0))
+    answer = errors.from_task_error(error)
     assert isinstance(answer, errors.ServerBusy)
     assert answer.retry_after == 7.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from palaver.model.content import DataPart, FilePart, Message, Metadata, Part, TextPart
+from palaver.model.content import DataPart, FilePart, Metadata, Part, TextPart
 from palaver.model.ids import check_id
 from palaver.protocols.a2a.commands import (
     Dialect,
@@ -15,25 +15,7 @@ from palaver.protocols.a2a.commands import (
     Send,
 )
 from palaver.protocols.a2a.mapping import V01, V03, V10
-
-V10_MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "x"}]}
-V03_MESSAGE = {
-    "kind": "message",
-    "messageId": "m1",
-    "role": "user",
-    "parts": [{"kind": "text", "text": "x"}],
-}
-V01_MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "oi"}], "metadata": {}}
-
-
-def with_(message: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return the params of a send with a changed message."""
-    return {"id": "t", "message": {**message, **changes}}
-
-
-def said(message_id: str, text: str, **more: Any) -> Message:
-    """Return a message of the user."""
-    return Message(id=message_id, role="user", parts=(TextPart(text),), **more)
+from tests.protocols.a2a.samples import V01_MESSAGE, V03_MESSAGE, V10_MESSAGE, said, with_
 
 
 @pytest.mark.parametrize(
@@ -218,6 +200,7 @@ def kinds(tag: str) -> list[tuple[dict[str, Any], Part]]:
         *((V03, *row) for row in kinds("kind")),
         *((V01, *row) for row in kinds("type")),
         (V01, {"type": "data", "data": [1], "text": None, "file": None}, DataPart([1])),
+        (V01, {"type": "data", "data": [1], "file": {"uri": "https://x.example"}}, DataPart([1])),
     ],
 )
 def test_a_part_is_understood(spoken: Dialect, wire: dict[str, Any], part: Part) -> None:

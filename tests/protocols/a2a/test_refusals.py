@@ -20,26 +20,7 @@ from palaver.protocols.a2a.commands import (
 from palaver.protocols.a2a.errors import FieldViolation, InvalidAgentResponse, InvalidParams
 from palaver.protocols.a2a.mapping import V01, V03, V10
 from palaver.protocols.a2a.v01.messages import JSONRPCRequest
-
-V10_MESSAGE = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "x"}]}
-V03_MESSAGE = {
-    "kind": "message",
-    "messageId": "m1",
-    "role": "user",
-    "parts": [{"kind": "text", "text": "x"}],
-}
-V01_MESSAGE = {"role": "user", "parts": [{"type": "text", "text": "oi"}], "metadata": {}}
-
-
-def said(message_id: str, text: str, **more: Any) -> Message:
-    """Return a message of the user."""
-    return Message(id=message_id, role="user", parts=(TextPart(text),), **more)
-
-
-def with_(message: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return the params of a send with a changed message."""
-    return {"id": "t", "message": {**message, **changes}}
-
+from tests.protocols.a2a.samples import V01_MESSAGE, V03_MESSAGE, V10_MESSAGE, said, with_
 
 REFUSED: list[tuple[Dialect, dict[str, Any], str]] = [
     (V10, {}, "message is required"),

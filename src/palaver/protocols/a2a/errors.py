@@ -206,7 +206,7 @@ class VersionNotSupported(A2aError):
 
 
 class ServerBusy(A2aError):
-    """As many tasks as this server may hold; worth another try after ``retry_after`` seconds."""
+    """The server holds all that it may, or stops; try again after ``retry_after`` seconds."""
 
     code = -32010
     reason = "SERVER_BUSY"

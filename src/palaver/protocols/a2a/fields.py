@@ -1,4 +1,4 @@
-"""The types of the fields that the generations share, with the bounds of each.
+"""The types of fields, and the messages, that generations share, with the bounds of each.
 
 Whatever a peer can send has a bound here: characters, items, members.
 """
@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Generic, Self, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from palaver.errors import InvalidId
 from palaver.model.ids import check_id
 
 __all__ = [
-    "MAX_HISTORY",
-    "MAX_PARTS",
+    "ArtifactUpdate",
+    "Artifacts",
     "Base64",
+    "Configuration",
+    "FileContent",
     "Flag",
+    "History",
     "HistoryLength",
     "Id",
     "Ids",
@@ -28,11 +38,16 @@ __all__ = [
     "Metadata",
     "Modes",
     "Name",
+    "Parts",
+    "Status",
+    "TaskIdParams",
+    "TaskQueryParams",
     "Text",
     "Timestamp",
     "Uri",
     "Uris",
     "WireModel",
+    "check_tag",
 ]
 
 MAX_TEXT: Final = 16 * 1024 * 1024
@@ -108,3 +123,82 @@ Metadata: TypeAlias = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
 HistoryLength: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Index: TypeAlias = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 Flag: TypeAlias = Annotated[bool, Field(strict=True)]
+
+_T = TypeVar("_T")
+
+Parts: TypeAlias = Annotated[tuple[_T, ...], Field(min_length=1, max_length=MAX_PARTS)]
+Artifacts: TypeAlias = Annotated[tuple[_T, ...], Field(max_length=MAX_PARTS)]
+History: TypeAlias = Annotated[tuple[_T, ...], Field(max_length=MAX_HISTORY)]
+
+
+class FileContent(WireModel):
+    """A file of 0.1 and 0.3: its bytes in base64, or where it can be fetched."""
+
+    name: Name | None = None
+    mime_type: MediaType | None = None
+    bytes: Base64 | None = None
+    uri: Uri | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.bytes is None) == (self.uri is None):
+            raise ValueError("must hold exactly one of bytes and uri")
+        return self
+
+
+def check_tag(part: WireModel, tag: str) -> None:
+    """Check that ``part`` of 0.1 or 0.3 holds what its ``tag`` says.
+
+    Raises:
+        ValueError: it does not.
+
+    """
+    said = getattr(part, tag)
+    if getattr(part, said) is None:
+        raise ValueError(f"must hold {said}, as its {tag} says")
+
+
+_StateT = TypeVar("_StateT", bound=str)
+_MessageT = TypeVar("_MessageT", bound=WireModel)
+_ArtifactT = TypeVar("_ArtifactT", bound=WireModel)
+
+
+class Status(WireModel, Generic[_StateT, _MessageT]):
+    """Where a task stands, since when, and what the agent says to it."""
+
+    state: _StateT
+    message: _MessageT | None = None
+    timestamp: Timestamp | None = None
+
+
+class ArtifactUpdate(WireModel, Generic[_ArtifactT]):
+    """An artifact came, or a chunk of one (0.3 and 1.0)."""
+
+    task_id: Id
+    context_id: Id
+    artifact: _ArtifactT
+    append: Flag | None = None
+    last_chunk: Flag | None = None
+    metadata: Metadata | None = None
+
+
+class Configuration(WireModel):
+    """How the caller wants to be answered (0.3 and 1.0)."""
+
+    accepted_output_modes: Modes = ()
+    history_length: HistoryLength | None = None
+
+
+class TaskIdParams(WireModel):
+    """The params of 0.1 and 0.3 that name a task."""
+
+    id: Id
+    metadata: Metadata | None = None
+
+
+class TaskQueryParams(WireModel):
+    """The params of 0.1 and 0.3 that name a task, and how much of its history is wanted."""
+
+    id: Id
+    history_length: HistoryLength | None = None
+    metadata: Metadata | None = None

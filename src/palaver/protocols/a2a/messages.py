@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from palaver.protocols.a2a.fields import (
-    MAX_HISTORY,
-    MAX_PARTS,
+    Artifacts,
+    ArtifactUpdate,
     Base64,
+    Configuration,
     Flag,
+    History,
     HistoryLength,
     Id,
     Ids,
     MediaType,
     Metadata,
-    Modes,
     Name,
+    Parts,
+    Status,
     Text,
-    Timestamp,
     Uri,
     Uris,
     WireModel,
@@ -93,7 +95,7 @@ class Message(WireModel):
 
     message_id: Id
     role: WireRole
-    parts: tuple[Part, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    parts: Parts[Part]
     context_id: _OptionalId = None
     task_id: _OptionalId = None
     metadata: Metadata | None = None
@@ -105,19 +107,17 @@ class Artifact(WireModel):
     """Something that a task made, or a chunk of it."""
 
     artifact_id: Id
-    parts: tuple[Part, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    parts: Parts[Part]
     name: Name | None = None
     description: Text | None = None
     metadata: Metadata | None = None
     extensions: Uris = ()
 
 
-class TaskStatus(WireModel):
+class TaskStatus(Status[WireState, Message]):
     """Where a task stands, since when, and what the agent says to it."""
 
     state: WireState = "TASK_STATE_UNSPECIFIED"
-    message: Message | None = None
-    timestamp: Timestamp | None = None
 
 
 class Task(WireModel):
@@ -126,8 +126,8 @@ class Task(WireModel):
     id: Id
     status: TaskStatus
     context_id: _OptionalId = None
-    artifacts: tuple[Artifact, ...] | None = Field(None, max_length=MAX_PARTS)
-    history: tuple[Message, ...] | None = Field(None, max_length=MAX_HISTORY)
+    artifacts: Artifacts[Artifact] | None = None
+    history: History[Message] | None = None
     metadata: Metadata | None = None
 
 
@@ -140,22 +140,13 @@ class TaskStatusUpdateEvent(WireModel):
     metadata: Metadata | None = None
 
 
-class TaskArtifactUpdateEvent(WireModel):
+class TaskArtifactUpdateEvent(ArtifactUpdate[Artifact]):
     """An artifact came, or a chunk of one."""
 
-    task_id: Id
-    context_id: Id
-    artifact: Artifact
-    append: Flag | None = None
-    last_chunk: Flag | None = None
-    metadata: Metadata | None = None
 
-
-class SendMessageConfiguration(WireModel):
+class SendMessageConfiguration(Configuration):
     """How the caller wants to be answered."""
 
-    accepted_output_modes: Modes = ()
-    history_length: HistoryLength | None = None
     return_immediately: Flag | None = None
     task_push_notification_config: Metadata | None = None
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from palaver.protocols.a2a.commands import Generation
 from palaver.protocols.a2a.errors import FieldViolation, InvalidAgentResponse, InvalidParams
 
-__all__ = ["check_params", "check_result"]
+__all__ = ["check_object", "check_params", "check_result", "not_the_user"]
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
@@ -66,6 +66,25 @@ def check_result(model: type[_ModelT], result: Any, generation: Generation) -> _
         return model.model_validate(result)
     except ValidationError as error:
         raise InvalidAgentResponse(_detail(_violations(error)), generation=generation) from None
+
+
+def check_object(result: Any, generation: Generation) -> dict[str, Any]:
+    """Return ``result``, which every generation has as an object.
+
+    Raises:
+        InvalidAgentResponse: it is none.
+
+    """
+    if not isinstance(result, dict):
+        raise InvalidAgentResponse("it must be an object", generation=generation)
+    return result
+
+
+def not_the_user(user: str, generation: Generation) -> InvalidParams:
+    """Return the error for a message whose role is not ``user``, the caller."""
+    violation = FieldViolation("message.role", f"must be {user}: the caller is the user")
+    detail = f"{violation.field} {violation.description}"
+    return InvalidParams(detail, field_violations=(violation,), generation=generation)
 
 
 def _violations(error: ValidationError) -> tuple[FieldViolation, ...]:

@@ -8,24 +8,26 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from palaver.protocols.a2a.fields import (
-    MAX_HISTORY,
-    MAX_PARTS,
-    Base64,
+    Artifacts,
+    FileContent,
     Flag,
+    History,
     HistoryLength,
     Id,
     Index,
-    MediaType,
     Metadata,
     Modes,
     Name,
+    Parts,
+    Status,
+    TaskIdParams,
+    TaskQueryParams,
     Text,
-    Timestamp,
-    Uri,
     WireModel,
+    check_tag,
 )
 from palaver.protocols.jsonrpc import RequestId
 
@@ -50,21 +52,6 @@ WireState: TypeAlias = Literal[
 ]
 
 
-class FileContent(WireModel):
-    """A file: its bytes in base64, or where it can be fetched."""
-
-    name: Name | None = None
-    mime_type: MediaType | None = None
-    bytes: Base64 | None = None
-    uri: Uri | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.bytes is None) == (self.uri is None):
-            raise ValueError("must hold exactly one of bytes and uri")
-        return self
-
-
 class MessagePart(WireModel):
     """Text, a file, or an object or array, as ``type`` says."""
 
@@ -78,8 +65,7 @@ class MessagePart(WireModel):
     def _what_type_says(self) -> Self:
         if not isinstance(self.data, dict | list | None):
             raise ValueError("must hold an object or an array in data")  # noqa: TRY004 -- pydantic's
-        if getattr(self, self.type) is None:
-            raise ValueError(f"must hold {self.type}, as its type says")
+        check_tag(self, "type")
         return self
 
 
@@ -87,7 +73,7 @@ class Message(WireModel):
     """One thing said by one side. It has no id."""
 
     role: Literal["user", "agent"]
-    parts: tuple[MessagePart, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    parts: Parts[MessagePart]
     metadata: Metadata | None = None
 
 
@@ -96,19 +82,15 @@ class Artifact(WireModel):
 
     name: Name | None = None
     description: Text | None = None
-    parts: tuple[MessagePart, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    parts: Parts[MessagePart]
     index: Index = 0
     append: Flag | None = None
     last_chunk: Flag | None = None
     metadata: Metadata | None = None
 
 
-class TaskStatus(WireModel):
+class TaskStatus(Status[WireState, Message]):
     """Where a task stands, since when, and what the agent says to it."""
-
-    state: WireState
-    message: Message | None = None
-    timestamp: Timestamp | None = None
 
 
 class Task(WireModel):
@@ -117,8 +99,8 @@ class Task(WireModel):
     id: Id
     session_id: Id | None = None
     status: TaskStatus
-    artifacts: tuple[Artifact, ...] | None = Field(None, max_length=MAX_PARTS)
-    history: tuple[Message, ...] | None = Field(None, max_length=MAX_HISTORY)
+    artifacts: Artifacts[Artifact] | None = None
+    history: History[Message] | None = None
     metadata: Metadata | None = None
 
 
@@ -147,21 +129,6 @@ class TaskSendParams(WireModel):
     message: Message
     accepted_output_modes: Modes = ()
     push_notification: Metadata | None = None
-    history_length: HistoryLength | None = None
-    metadata: Metadata | None = None
-
-
-class TaskIdParams(WireModel):
-    """The params of tasks/cancel."""
-
-    id: Id
-    metadata: Metadata | None = None
-
-
-class TaskQueryParams(WireModel):
-    """The params of tasks/get and tasks/resubscribe."""
-
-    id: Id
     history_length: HistoryLength | None = None
     metadata: Metadata | None = None
 

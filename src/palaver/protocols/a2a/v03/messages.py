@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from palaver.protocols.a2a.fields import (
-    MAX_HISTORY,
-    MAX_PARTS,
-    Base64,
+    Artifacts,
+    ArtifactUpdate,
+    Configuration,
+    FileContent,
     Flag,
-    HistoryLength,
+    History,
     Id,
     Ids,
-    MediaType,
     Metadata,
-    Modes,
     Name,
+    Parts,
+    Status,
+    TaskIdParams,
+    TaskQueryParams,
     Text,
-    Timestamp,
-    Uri,
     Uris,
     WireModel,
+    check_tag,
 )
 
 __all__ = [
     "Artifact",
-    "File",
+    "FileContent",
     "Message",
     "MessageSendConfiguration",
     "MessageSendParams",
@@ -54,34 +56,18 @@ WireState: TypeAlias = Literal[
 ]
 
 
-class File(WireModel):
-    """A file: its bytes in base64, or where it can be fetched."""
-
-    name: Name | None = None
-    mime_type: MediaType | None = None
-    bytes: Base64 | None = None
-    uri: Uri | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if (self.bytes is None) == (self.uri is None):
-            raise ValueError("must hold exactly one of bytes and uri")
-        return self
-
-
 class Part(WireModel):
     """Text, a file or an object, as ``kind`` says."""
 
     kind: Literal["text", "file", "data"]
     text: Text | None = None
-    file: File | None = None
+    file: FileContent | None = None
     data: dict[str, Any] | None = None
     metadata: Metadata | None = None
 
     @model_validator(mode="after")
     def _what_kind_says(self) -> Self:
-        if getattr(self, self.kind) is None:
-            raise ValueError(f"must hold {self.kind}, as its kind says")
+        check_tag(self, "kind")
         return self
 
 
@@ -91,7 +77,7 @@ class Message(WireModel):
     kind: Literal["message"] = "message"
     message_id: Id
     role: Literal["user", "agent"]
-    parts: tuple[Part, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    parts: Parts[Part]
     task_id: Id | None = None
     context_id: Id | None = None
     reference_task_ids: Ids = ()
@@ -103,19 +89,15 @@ class Artifact(WireModel):
     """Something that a task made, or a chunk of it."""
 
     artifact_id: Id
-    parts: tuple[Part, ...] = Field(min_length=1, max_length=MAX_PARTS)
+    parts: Parts[Part]
     name: Name | None = None
     description: Text | None = None
     extensions: Uris = ()
     metadata: Metadata | None = None
 
 
-class TaskStatus(WireModel):
+class TaskStatus(Status[WireState, Message]):
     """Where a task stands, since when, and what the agent says to it."""
-
-    state: WireState
-    message: Message | None = None
-    timestamp: Timestamp | None = None
 
 
 class Task(WireModel):
@@ -125,8 +107,8 @@ class Task(WireModel):
     id: Id
     context_id: Id
     status: TaskStatus
-    artifacts: tuple[Artifact, ...] | None = Field(None, max_length=MAX_PARTS)
-    history: tuple[Message, ...] | None = Field(None, max_length=MAX_HISTORY)
+    artifacts: Artifacts[Artifact] | None = None
+    history: History[Message] | None = None
     metadata: Metadata | None = None
 
 
@@ -141,23 +123,15 @@ class TaskStatusUpdateEvent(WireModel):
     metadata: Metadata | None = None
 
 
-class TaskArtifactUpdateEvent(WireModel):
+class TaskArtifactUpdateEvent(ArtifactUpdate[Artifact]):
     """An artifact came, or a chunk of one."""
 
     kind: Literal["artifact-update"]
-    task_id: Id
-    context_id: Id
-    artifact: Artifact
-    append: Flag | None = None
-    last_chunk: Flag | None = None
-    metadata: Metadata | None = None
 
 
-class MessageSendConfiguration(WireModel):
+class MessageSendConfiguration(Configuration):
     """How the caller wants to be answered."""
 
-    accepted_output_modes: Modes = ()
-    history_length: HistoryLength | None = None
     blocking: Flag | None = None
     push_notification_config: Metadata | None = None
 
@@ -167,19 +141,4 @@ class MessageSendParams(WireModel):
 
     message: Message
     configuration: MessageSendConfiguration | None = None
-    metadata: Metadata | None = None
-
-
-class TaskIdParams(WireModel):
-    """The params of tasks/cancel and tasks/resubscribe."""
-
-    id: Id
-    metadata: Metadata | None = None
-
-
-class TaskQueryParams(WireModel):
-    """The params of tasks/get."""
-
-    id: Id
-    history_length: HistoryLength | None = None
     metadata: Metadata | None = None
