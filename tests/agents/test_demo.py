@@ -1,0 +1,61 @@
+"""The demo agent shows every flow, offline."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from palaver.agents.demo import agent
+from tests.server.asgi import ask, serving
+from tests.server.raw import call
+from tests.server.spoken import V03
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "words"),
+    [
+        ("echo one two three", "completed", r"one two three"),
+        ("nothing of the kind", "completed", r"nothing of the kind"),
+        ("clock", "completed", r"It is \d\d:\d\d:\d\d UTC\."),
+        ("count 3", "completed", r"1 2 3"),
+        ("count 0", "rejected", r"count needs a number from 1 to 10000, not '0'"),
+        ("count many", "rejected", r"count needs a number from 1 to 10000, not 'many'"),
+        ("book", "input-required", r"For which day\?"),
+        ("fail", "failed", r"The agent failed\."),
+        ("transfer", "completed", r"I am putting you through to reception\."),
+        ("transfer 100", "completed", r"I am putting you through to 100\."),
+        ("bye", "completed", r"Goodbye\."),
+    ],
+)
+async def test_what_it_says(text: str, state: str, words: str) -> None:
+    """Each skill ends as it promises."""
+    async with serving(agent) as app:
+        task = await V03.task(app, "message/send", V03.said(text, "m1"))
+    assert task["status"]["state"] == state
+    said = task.get("artifacts", [{}])[0].get("parts") or task["status"]["message"]["parts"]
+    assert re.fullmatch(words, said[0]["text"])
+
+
+async def test_data_parts() -> None:
+    """``count`` takes its number as data, too; ``echo`` gives other parts back."""
+    data = {"kind": "data", "data": {"n": 2}}
+    async with serving(agent) as app:
+        for text, shown in (("count", "1 2"), ("echo hi", "hi")):
+            said = V03.said(text, text)
+            said["message"]["parts"].append(data)
+            answer = await ask(app, call("message/send", said)).answered()
+            artifacts = answer.json["result"]["artifacts"]
+            parts = [part for artifact in artifacts for part in artifact["parts"]]
+            assert parts[0] == {"kind": "text", "text": shown}
+            assert parts[1:] == ([data] if text == "echo hi" else [])
+
+
+async def test_a_booking() -> None:
+    """``book`` asks twice, then books."""
+    async with serving(agent) as app:
+        task = await V03.task(app, "message/send", V03.said("book", "m1"))
+        for number, answer in enumerate(("Monday", "4"), 2):
+            said = V03.said(answer, f"m{number}", task["id"])
+            task = await V03.task(app, "message/send", said)
+    assert task["artifacts"][0]["parts"][0]["text"] == "Booked: Monday, 4 people."
