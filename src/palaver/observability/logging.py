@@ -79,12 +79,12 @@ def configure_logging(level: str = "info", style: LogFormat = "console") -> None
     )
 
 
-class _LibraryHandler(logging.StreamHandler[Any]):
+class _LibraryLog(logging.StreamHandler[Any]):
     """The handler of the standard library's root logger that is ours."""
 
 
 def _take_over_libraries(level: int, prelude: list[Any], renderer: list[Any]) -> None:
-    handler = _LibraryHandler(sys.stderr)
+    handler = _LibraryLog(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=prelude,
@@ -92,7 +92,7 @@ def _take_over_libraries(level: int, prelude: list[Any], renderer: list[Any]) ->
         )
     )
     root = logging.getLogger()
-    for earlier in [one for one in root.handlers if isinstance(one, _LibraryHandler)]:
+    for earlier in [one for one in root.handlers if isinstance(one, _LibraryLog)]:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level)
