@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -56,7 +57,8 @@ class _Tables:
 
     max_finished_tasks: int
     logs: dict[str, _Log] = field(default_factory=dict)
-    finished: dict[str, None] = field(default_factory=dict)
+    # Ordered: the first of a plain dict is found behind all that were taken from its front.
+    finished: OrderedDict[str, None] = field(default_factory=OrderedDict)
     states: dict[str, dict[int, bytes]] = field(default_factory=dict)
     claims: dict[str, tuple[str, Claim]] = field(default_factory=dict)
     workers: dict[str, float] = field(default_factory=dict)

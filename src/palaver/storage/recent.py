@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -54,8 +55,9 @@ class Recent:
     def __init__(self, limits: Limits | None = None, trust: float = 1.0) -> None:
         self._limits = limits or Limits()
         self._trust = trust
-        self._tails: dict[str, _Tail] = {}
-        self._noticed: dict[str, int] = {}
+        # Ordered, as both lose their oldest first: of a plain dict that is found ever more slowly.
+        self._tails: OrderedDict[str, _Tail] = OrderedDict()
+        self._noticed: OrderedDict[str, int] = OrderedDict()
         self._distrusted_at = float("-inf")
         self._events = 0
         self._size = 0
