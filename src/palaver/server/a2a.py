@@ -22,7 +22,7 @@ from palaver.protocols.a2a.errors import (
 )
 from palaver.protocols.a2a.methods import generation_of, route
 from palaver.protocols.jsonrpc import JsonRpcError, RequestId, parse_request, response
-from palaver.server.a2a_calls import STREAMING, A2aCalls, OpenStream
+from palaver.server.a2a_calls import STREAMING, A2aCalls, OpenStream, shown_in
 from palaver.server.a2a_stream import StreamSender, StreamTimes
 from palaver.server.drain import Drain
 from palaver.server.http import (
@@ -131,9 +131,8 @@ class A2aEndpoint:
                 request = parse_request(body)
             except JsonRpcError as error:
                 request_id = error.request_id
-                refusal = from_jsonrpc_error(error)
-                refusal.generation = generation or generation_of(_version(scope))
-                raise refusal from error
+                shown = generation or generation_of(_version(scope))
+                raise shown_in(shown, from_jsonrpc_error(error)) from error
             request_id = request.id
             call = route(request, _version(scope), self._legacy_method)
             generation = call.generation or generation

@@ -22,6 +22,7 @@ from palaver.protocols.a2a.commands import (
     Subscribe,
 )
 from palaver.protocols.a2a.errors import (
+    A2aError,
     InvalidParams,
     ServerBusy,
     UnsupportedOperation,
@@ -32,7 +33,7 @@ from palaver.protocols.a2a.methods import Call, settle
 from palaver.protocols.a2a.stream import ServerStream
 from palaver.protocols.jsonrpc import Request
 
-__all__ = ["STREAMING", "A2aCalls", "OpenStream"]
+__all__ = ["STREAMING", "A2aCalls", "OpenStream", "shown_in"]
 
 _log = structlog.get_logger("palaver.a2a")
 
@@ -77,13 +78,10 @@ class A2aCalls:
                 return await self._stream(request, spoken, command, agent_id, cursor)
             return await self._result(request, spoken, command, agent_id)
         except (TaskError, ModelError) as error:
-            refusal = from_task_error(error, call.operation)
-            refusal.generation = call.generation
-            raise refusal from error
+            raise shown_in(call.generation, from_task_error(error, call.operation)) from error
         except StorageError as error:
             _log.error("store_trouble", error=str(error))
-            busy = ServerBusy("the store does not answer", generation=call.generation)
-            raise busy from error
+            raise ServerBusy("the store does not answer", generation=call.generation) from error
 
     async def _settle(self, request: Request, call: Call) -> Generation:
         """Tell the generation of a method that two have by the task that it is about."""
@@ -177,3 +175,13 @@ def _check_followed(spoken: Dialect, command: Command, task: Task, cursor: int |
     if cursor is not None and cursor > task.seq:
         message = f"the cursor {cursor} is beyond the last event of the task, {task.seq}"
         raise InvalidParams(message, generation=spoken.generation)
+
+
+def shown_in(generation: Generation | None, error: A2aError) -> A2aError:
+    """Return the error, to be answered in that generation.
+
+    An error that its raiser names is a cycle with its frame: it, and the body of a request that is
+    none, would be held until the collector comes round.
+    """
+    error.generation = generation
+    return error
