@@ -15,6 +15,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 JS := tests/interop/js
 
+# Held where every test ran: 95 % overall, and all of the pure code.
+COVERAGE := $(BIN)/coverage report --format=total
+PURE := src/palaver/model/*,src/palaver/protocols/*
+
 # What is done is remembered in files: nothing is installed twice for the same pyproject.toml.
 MADE := $(VENV)/.made
 READY_TO_SERVE := $(VENV)/.ready-to-serve
@@ -35,6 +39,7 @@ serve: $(READY_TO_SERVE) ## serve the demo agent (PORT=8080 HOST=127.0.0.1 ARGS=
 test: $(READY_TO_TEST) peers ## run every test, with coverage (ARGS="-k name")
 	@echo "test: pytest on every core, with branch coverage"
 	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+	@$(if $(ARGS),:,$(COVERAGE) --fail-under=95 && $(COVERAGE) --include='$(PURE)' --fail-under=100)
 
 check: $(READY_TO_TEST) ## format, lint, types and the arrows of the tree
 	@echo "check: ruff format, ruff, mypy, import-linter"

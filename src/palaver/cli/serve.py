@@ -104,7 +104,7 @@ def _spare_collections() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 100, 100)
+    gc.set_threshold(20_000, 50, 100)
 
 
 def _pair(given: str) -> tuple[str, str]:
