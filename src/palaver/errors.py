@@ -148,8 +148,8 @@ class TaskError(PalaverError):
 class TaskNotFound(TaskError):
     """There is no such task for this caller; a foreign task looks the same."""
 
-    def __init__(self, task_id: str) -> None:
-        super().__init__(f"there is no task {task_id!r}")
+    def __init__(self, task_id: str, what: str = "task") -> None:
+        super().__init__(f"there is no {what} {task_id!r}")
         self.task_id = task_id
 
 

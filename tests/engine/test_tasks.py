@@ -355,6 +355,18 @@ async def test_a_repeated_message_finds_its_task(start: StartEngine, say: Say) -
         await engine.submit(say(agent, "tuesday", message_id="a", task_id=task.id))
 
 
+async def test_an_earlier_message_can_be_looked_for(start: StartEngine, say: Say) -> None:
+    """Whoever resumes begins nothing: the message is known, or it is not."""
+    agent = agent_of(asks)
+    engine = await start(agent)
+    task = await run(engine, say(agent, "book", message_id="m"))
+    assert (await engine.find(say(agent, "book", message_id="m"))).id == task.id
+    assert (await engine.find(say(agent, "monday", task_id=task.id))).id == task.id
+    with pytest.raises(TaskNotFound, match="no task of message 'never'"):
+        await engine.find(say(agent, "book", message_id="never"))
+    assert engine.open_tasks == 1
+
+
 async def test_many_at_once_begin_one_task(start: StartEngine, say: Say) -> None:
     """The same message from twenty connections runs the agent once."""
     runs = 0

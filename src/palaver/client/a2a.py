@@ -39,6 +39,7 @@ __all__ = ["A2aClient"]
 
 _log = structlog.get_logger("palaver.client")
 _OK: Final = 200
+_MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 _UNAVAILABLE: Final = frozenset({429, 502, 503, 504})
 
 
@@ -152,11 +153,25 @@ class A2aClient:
         method, params = self._dialect.request(operation, command)
         body = encode_request(self._ids("req"), method, params)
         try:
-            response = await self._http.post(self.url, content=body, headers=self._headers())
+            async with self._http.stream(
+                "POST", self.url, content=body, headers=self._headers()
+            ) as response:
+                answer = await self._read_whole(response)
         except httpx2.HTTPError as error:
             message = f"{self.url} does not answer: {str(error) or type(error).__name__}"
             raise PeerUnreachable(message) from error
-        return self._read_answer(response.status_code, response.content)
+        return self._read_answer(response.status_code, answer)
+
+    async def _read_whole(self, response: httpx2.Response) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > _MAX_ANSWER_BYTES:
+                message = f"{self.url} answered with more than {_MAX_ANSWER_BYTES} bytes"
+                raise PeerError(message)
+            chunks.append(chunk)
+        return b"".join(chunks)
 
     def _headers(self, after: int | None = None) -> dict[str, str]:
         headers = {
@@ -267,7 +282,9 @@ class A2aClient:
                     raise _Dropped(why, hint)
                 media_type = response.headers.get("content-type", "").partition(";")[0].strip()
                 if media_type != "text/event-stream":
-                    update = self._read_answer(response.status_code, await response.aread())
+                    update = self._read_answer(
+                        response.status_code, await self._read_whole(response)
+                    )
                     stream.complete = _ends(update)
                     yield Received(None, update)
                 else:

@@ -184,6 +184,23 @@ class Engine:
             raise TaskNotFound(task_id)
         return task
 
+    async def find(self, submission: Submission) -> Task:
+        """Return the task that an earlier ``submit`` of the same message began or went on with.
+
+        Raises:
+            TaskNotFound: there was none.
+
+        """
+        task_id = submission.task_id
+        if task_id is None:
+            now = self._clock()
+            claim = self._claim(submission, now)
+            claimed = await self.storage.events.claimed(claim.key, now)
+            if claimed is None:
+                raise TaskNotFound(submission.message.id, "task of message")
+            task_id = claimed[0]
+        return await self.get(task_id, submission.principal)
+
     async def cancel(self, task_id: str, principal: Principal = ANONYMOUS) -> Task:
         """Stop the task; it is canceled when this returns.
 

@@ -145,9 +145,8 @@ class A2aCalls:
         self, spoken: Dialect, command: Send, agent_id: str, cursor: int | None
     ) -> Task:
         """Return the task of the message. With a cursor the request repeats an earlier one."""
-        if cursor is not None and command.task_id is not None:
-            return await self._engine.get(command.task_id)
-        return await self._engine.submit(_submission(spoken, command, agent_id))
+        submission = _submission(spoken, command, agent_id)
+        return await (self._engine.find(submission) if cursor else self._engine.submit(submission))
 
 
 def _submission(spoken: Dialect, command: Send, agent_id: str) -> Submission:
