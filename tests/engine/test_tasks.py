@@ -284,7 +284,8 @@ async def test_waiting_for_input_takes_no_place_and_no_time(start: StartEngine, 
     engine = await start(agent, other, limits=Limits(max_running_tasks=1))
     waiting = await run(engine, say(agent, "book"))
     assert (await run(engine, say(other, "x"))).state is TaskState.COMPLETED
-    await asyncio.sleep(0.6)  # longer than the agent's time: waiting does not count
+    with engine.subscribe(waiting.id, waiting.seq) as subscription:
+        assert await subscription.next(0.6) == []  # longer than the agent's time
     await run(engine, say(agent, "monday", task_id=waiting.id))
     assert (await run(engine, say(agent, "noon", task_id=waiting.id))).state is TaskState.COMPLETED
 
