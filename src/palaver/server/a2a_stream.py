@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 from starlette.types import Receive, Scope, Send
@@ -80,8 +80,8 @@ class StreamSender:
         cursor = stream.cursor if snapshot is None else snapshot.seq
         with self._engine.subscribe(opened.task_id, cursor) as subscription:
             live = _Live(stream, subscription, send, scope)
-            unwatch = _watch_client(scope, receive, live.leave)
-            unlisten = self._drain.listen(subscription.wake)
+            live.watch(receive)
+            self._drain.listen(subscription.wake)
             try:
                 await send(
                     {"type": "http.response.start", "status": 200, "headers": list(_HEADERS)}
@@ -95,8 +95,8 @@ class StreamSender:
             except _ClientGone:
                 return
             finally:
-                unlisten()
-                unwatch()
+                self._drain.unlisten(subscription.wake)
+                live.stop_watching()
 
     async def _follow(self, live: _Live) -> None:
         """Write what the log holds and will hold, until there is no more to say."""
@@ -156,7 +156,7 @@ class StreamSender:
 class _Live:
     """A stream with its connection."""
 
-    __slots__ = ("_scope", "_send", "left", "stream", "subscription")
+    __slots__ = ("_receiving", "_scope", "_send", "left", "stream", "subscription")
 
     def __init__(
         self, stream: ServerStream, subscription: Subscription, send: Send, scope: Scope
@@ -164,11 +164,29 @@ class _Live:
         self.stream = stream
         self.subscription = subscription
         self.left = False
+        self._receiving: asyncio.Future[Any] | None = None
         self._send = send
         self._scope = scope
 
-    def leave(self) -> None:
-        """Take note that the client has left."""
+    def watch(self, receive: Receive) -> None:
+        """Wake the reader when the client leaves."""
+        connection = _connection(self._scope)
+        if connection is not None:
+            connection.on_lost = self._leave
+        else:
+            # Any other server says so through ASGI alone, at the price of a task for each stream.
+            self._receiving = asyncio.ensure_future(receive())
+            self._receiving.add_done_callback(self._leave)
+
+    def stop_watching(self) -> None:
+        """End that."""
+        connection = _connection(self._scope)
+        if connection is not None:
+            connection.on_lost = None
+        elif self._receiving is not None:
+            self._receiving.cancel()
+
+    def _leave(self, _message: object = None) -> None:
         self.left = True
         self.subscription.wake()
 
@@ -208,25 +226,3 @@ class _Live:
 def _connection(scope: Scope) -> ClientConnection | None:
     found: ClientConnection | None = scope.get("extensions", {}).get(CONNECTION)
     return found
-
-
-def _watch_client(
-    scope: Scope, receive: Receive, on_left: Callable[[], None]
-) -> Callable[[], None]:
-    """Call ``on_left`` when the client leaves; return what ends the watch."""
-    connection = _connection(scope)
-    if connection is None:
-        # Any other server says so through ASGI alone, at the price of a task for each stream.
-        left = asyncio.ensure_future(receive())
-        left.add_done_callback(lambda _: on_left())
-
-        def stop_receiving() -> None:
-            left.cancel()
-
-        return stop_receiving
-    connection.on_lost = on_left
-
-    def unwatch() -> None:
-        connection.on_lost = None
-
-    return unwatch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 __all__ = ["Drain"]
 
@@ -16,10 +15,13 @@ class Drain:
         self.over = False
         self._listeners: set[Callable[[], None]] = set()
 
-    def listen(self, on_change: Callable[[], None]) -> Callable[[], None]:
-        """Call ``on_change`` when the drain begins and when it is over; return what ends that."""
+    def listen(self, on_change: Callable[[], None]) -> None:
+        """Call ``on_change`` when the drain begins and when it is over."""
         self._listeners.add(on_change)
-        return partial(self._listeners.discard, on_change)
+
+    def unlisten(self, on_change: Callable[[], None]) -> None:
+        """Call ``on_change`` no more."""
+        self._listeners.discard(on_change)
 
     def begin(self) -> None:
         """Take no more work."""

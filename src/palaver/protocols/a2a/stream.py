@@ -30,6 +30,7 @@ from palaver.protocols.a2a.errors import A2aError, InvalidAgentResponse, encode_
 __all__ = ["ClientStream", "Received", "ServerStream"]
 
 _MAX_SEQ_DIGITS: Final = 18
+_SETTLED: Final = TERMINAL | INTERRUPTED
 
 
 class ServerStream:
@@ -66,7 +67,7 @@ class ServerStream:
         self._first_retry_ms: int | None = retry_ms
         self._history_length = history_length
         interrupting = close_when_interrupted or dialect.generation is not Generation.V10
-        self._closing = TERMINAL | INTERRUPTED if interrupting else TERMINAL
+        self._closing = _SETTLED if interrupting else TERMINAL
         # The same around every event of the stream, so made once.
         self._head = b'{"jsonrpc":"2.0","id":%b,"result":' % orjson.dumps(request_id)
 
