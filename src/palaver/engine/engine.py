@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import orjson
@@ -98,6 +97,7 @@ class Engine:
             slots=asyncio.Semaphore(self.limits.max_running_tasks),
             threads=self._threads,
         )
+        self._on_done = self._finish  # bound once, not once for each run
         self._stopping = False
         self._waiting: set[Subscription] = set()
         self._caretaker = Caretaker(self, clock)
@@ -343,9 +343,10 @@ class Engine:
         """Run ``task``, whose lease this worker holds."""
         run = Run(self._place, agent, task, attempt=attempt)
         self._runs[task.id] = run
-        run.done.add_done_callback(partial(self._finish, task.id))
+        run.done.add_done_callback(self._on_done)
 
-    def _finish(self, task_id: str, done: asyncio.Task[None]) -> None:
+    def _finish(self, done: asyncio.Task[None]) -> None:
+        task_id = done.get_name()
         self._runs.pop(task_id, None)
         if not done.cancelled() and (error := done.exception()) is not None:
             _log.error("run_broke", task_id=task_id, error=repr(error), exc_info=error)

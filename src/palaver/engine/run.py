@@ -91,7 +91,7 @@ class Run:
         )
         self._response = _response(place, self.writer, task)
         self._loop = asyncio.get_running_loop()
-        self._driver = self._loop.create_task(self._main(task))
+        self._driver = self._loop.create_task(self._main(task), name=task.id)
 
     # --- what others ask of it ---
 
@@ -102,7 +102,7 @@ class Run:
 
     @property
     def done(self) -> asyncio.Task[None]:
-        """Ends when the run does."""
+        """Ends when the run does; its name is the id of the task."""
         return self._driver
 
     async def answer(self, message: Message) -> Task:

@@ -48,7 +48,17 @@ class Subscription:
         """
         events = await self._log.read(self.task_id, self.cursor, self.batch)
         if not events:
-            await self._wait(timeout)
+            # An append may have come while that was under way: then there is nothing to wait for.
+            if not self._woken and self._head <= self.cursor:
+                loop = asyncio.get_running_loop()
+                self._waiter = loop.create_future()
+                timer = None if timeout is None else loop.call_later(timeout, self._release)
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+                    if timer is not None:
+                        timer.cancel()
             events = await self._log.read(self.task_id, self.cursor, self.batch)
         if events:
             self.cursor = events[-1].seq
@@ -74,20 +84,6 @@ class Subscription:
     def _release(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    async def _wait(self, timeout: float | None) -> None:  # noqa: ASYNC109
-        # An append may have come while the read was under way: then there is nothing to wait for.
-        if self._woken or self._head > self.cursor:
-            return
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = None if timeout is None else loop.call_later(timeout, self._release)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
 
     def __enter__(self) -> Self:
         """Return the subscription itself."""

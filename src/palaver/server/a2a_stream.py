@@ -173,6 +173,8 @@ class _Live:
         connection = _connection(self._scope)
         if connection is not None:
             connection.on_lost = self._leave
+            # Nobody reads them again, and a stream may live long: a kilobyte each.
+            self._scope["headers"].clear()
         else:
             # Any other server says so through ASGI alone, at the price of a task for each stream.
             self._receiving = asyncio.ensure_future(receive())
