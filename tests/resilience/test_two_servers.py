@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 
+import apsw
 import httpx2
 
 from palaver.model.states import TaskState
 from palaver.protocols.a2a.commands import TaskReceived
 from palaver.testing.fault_proxy import FaultProxy
+from tests.conftest import Server
 from tests.resilience.conftest import Gate, Start
 from tests.resilience.following import (
     Clients,
@@ -116,13 +119,35 @@ async def test_a_killed_process_is_replaced(start: Start) -> None:
     assert noticed < 2
 
 
-async def test_a_process_that_was_away(start: Start) -> None:
+async def stop_between_writes(server: Server, store: Path) -> None:
+    """Let the process stand still at a moment when it does not hold the lock of the file.
+
+    Within a write it would keep everybody from writing until it goes on: so is SQLite.
+    """
+    connection = apsw.Connection(str(store))
+    connection.set_busy_timeout(0)
+    try:
+        async with asyncio.timeout(20):
+            while True:
+                server.process.send_signal(signal.SIGSTOP)
+                try:
+                    connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+                except apsw.BusyError:
+                    server.process.send_signal(signal.SIGCONT)
+                    await asyncio.sleep(0)
+                else:
+                    return
+    finally:
+        connection.close()
+
+
+async def test_a_process_that_was_away(start: Start, tmp_path: Path) -> None:
     """A stands still for longer than its lease: B takes over, and A adds nothing afterwards."""
     a, b = await asyncio.gather(start(lease_ttl=0.6), start(lease_ttl=0.6))
     async with Clients() as clients:
         here, there = await clients.a2a(a.port), await clients.a2a(b.port)
         seen = await follow(here.stream("count 300"), most=100)
-        a.process.send_signal(signal.SIGSTOP)
+        await stop_between_writes(a, tmp_path / "tasks.db")
         try:
             other = Followed()
             watching = asyncio.create_task(follow(there.resume(seen.task_id, 0), other))
