@@ -83,17 +83,12 @@ def test_an_earlier_task(run: Run, desk: Server, wire: str) -> None:
 
 
 def test_a_finished_task_from_the_start(run: Run, desk: Server) -> None:
-    """Without ``--after`` a finished task is shown by the older ones and refused by 1.0."""
+    """Without ``--after`` a finished task is shown as it is, by every generation."""
     said = run("call", desk.url, "say a b", "--json", "--wire", "a2a-0.3").out.splitlines()
     task_id = json.loads(said[0])["task_id"]
     shown = run("call", desk.url, "--task", task_id, "--wire", "a2a-0.3")
     assert shown == Ended(0, "a b\n", "")
-    refused = run("call", desk.url, "--task", task_id)
-    assert refused.code == 4
-    assert refused.err == (
-        f"palaver: This operation is not supported: task '{task_id}' is completed: there is "
-        "nothing to follow (code -32004)\n"
-    )
+    assert run("call", desk.url, "--task", task_id) == shown
 
 
 def test_a_conversation(run: Run, desk: Server) -> None:

@@ -270,3 +270,26 @@ def test_a_worker_of_this_machine_is_known_to_be_gone() -> None:
 def test_limits_can_be_changed_one_by_one() -> None:
     """They are values."""
     assert replace(Limits(), max_threads=1).max_threads == 1
+
+
+async def test_agents_that_share_a_store_are_kept_apart(start: StartEngine, say: Say) -> None:
+    """A server shows, answers and cancels the tasks of its own agents alone."""
+    desk, other = Agent("desk"), Agent("other")
+
+    @desk.skill("book")
+    async def book(turn: Turn) -> str:
+        return await turn.ask("Day?")
+
+    other.skill("x")(lambda _turn: "x")
+    here, there = await start(desk), await start(other)
+    task = await here.submit(say(desk, "book"))
+    await here.settled(task.id, WAIT)
+    with pytest.raises(TaskNotFound):
+        await there.get(task.id)
+    with pytest.raises(TaskNotFound):
+        await there.submit(say(other, "monday", task_id=task.id))
+    with pytest.raises(TaskNotFound):
+        await there.cancel(task.id)
+    with pytest.raises(TaskNotFound):
+        await there.submit(say(other, "x", task_id=task.id, may_create=True))
+    assert (await here.get(task.id)).state is TaskState.INPUT_REQUIRED

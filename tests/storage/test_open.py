@@ -49,3 +49,15 @@ def test_not_yet(url: str) -> None:
     """Engines that come later are said to come later."""
     with pytest.raises(ConfigError, match="is not available in this version; use memory:, a path"):
         open_storage(url)
+
+
+async def test_what_callers_say_is_for_the_owner_alone(tmp_path: Path) -> None:
+    """The file, those beside it and a folder made for them are closed to others."""
+    storage = open_storage(str(tmp_path / "new" / "tasks.db"))
+    await storage.open()
+    try:
+        folder = tmp_path / "new"
+        assert folder.stat().st_mode & 0o077 == 0
+        assert [path.name for path in folder.iterdir() if path.stat().st_mode & 0o077] == []
+    finally:
+        await storage.close()

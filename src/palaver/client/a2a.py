@@ -218,7 +218,7 @@ class A2aClient:
                         last_news = loop.time()
                         yield received
             except PeerRefused as refusal:
-                followed = command.task_id if attempt and isinstance(command, Subscribe) else None
+                followed = command.task_id if isinstance(command, Subscribe) else None
                 ended = await self._ended(stream.task_id or followed, refusal)
                 yield Received(None, ended)
                 return

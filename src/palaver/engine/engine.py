@@ -176,11 +176,12 @@ class Engine:
         """Return the task as it is stored.
 
         Raises:
-            TaskNotFound: there is none for this caller.
+            TaskNotFound: there is none for this caller among the tasks of the agents served here.
 
         """
         task = await self._as_stored(task_id)
-        if task.principal != principal.id:
+        # Servers of other agents may share the store: their tasks are not ours to show.
+        if task.principal != principal.id or task.agent_id not in self.agents:
             raise TaskNotFound(task_id)
         return task
 

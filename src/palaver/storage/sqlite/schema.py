@@ -64,7 +64,10 @@ def connect(path: Path) -> apsw.Connection:
 
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What callers say is nobody else's to read; the files beside it take after this one.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = apsw.Connection(os.fspath(path), statementcachesize=200)
     except (apsw.Error, OSError) as error:
         raise unavailable(path, error) from error
