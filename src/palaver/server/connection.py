@@ -39,9 +39,10 @@ class Connection(HttpToolsProtocol):
         "_head_bytes",
         "_head_timeout",
         "_head_timer",
+        "_lost",
+        "_on_lost",
         "_refused",
         "_replaying_head",
-        "on_lost",
     )
 
     def __init__(self, *args: Any, head_timeout: float, **more: Any) -> None:
@@ -51,7 +52,19 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._refused = False
         self._replaying_head = False
-        self.on_lost: Callable[[], None] | None = None
+        self._lost = False
+        self._on_lost: Callable[[], None] | None = None
+
+    @property
+    def on_lost(self) -> Callable[[], None] | None:
+        """Called when the connection is lost; soon, if it is lost already."""
+        return self._on_lost
+
+    @on_lost.setter
+    def on_lost(self, call: Callable[[], None] | None) -> None:
+        self._on_lost = call
+        if self._lost and call is not None:
+            self.loop.call_soon(self._tell_lost)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -62,8 +75,8 @@ class Connection(HttpToolsProtocol):
         """Wait for nothing more."""
         self._stop_timer()
         super().connection_lost(exc)
-        if self.on_lost is not None:
-            self.on_lost()
+        self._lost = True
+        self._tell_lost()
 
     def data_received(self, data: bytes) -> None:
         """Take what came, unless it is still the head and there is too much of it."""
@@ -140,6 +153,10 @@ class Connection(HttpToolsProtocol):
         self.cycle.more_body = True
         self._replaying_head = True
         self.data_received(b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n", rest)))
+
+    def _tell_lost(self) -> None:
+        if self._on_lost is not None:
+            self._on_lost()
 
     def _head_is_late(self) -> None:
         if self._head_bytes is None:
