@@ -14,6 +14,7 @@
     │   ├── StaleWriter         somebody else wrote to the task first
     │   ├── AlreadyClaimed      that idempotency key made a task before
     │   ├── CursorExpired       the events behind that cursor are no longer kept
+    │   ├── DamagedEvent        what is stored as an event is none
     │   └── StoreUnavailable    the store cannot be reached or was closed
     ├── TaskError
     │   ├── TaskNotFound        no such task for this caller
@@ -37,6 +38,7 @@ __all__ = [
     "ConfigError",
     "ConversationMismatch",
     "CursorExpired",
+    "DamagedEvent",
     "IllegalEvent",
     "InvalidId",
     "MessageReused",
@@ -135,6 +137,18 @@ class CursorExpired(StorageError):
         self.task_id = task_id
         self.after = after
         self.head = head
+
+
+class DamagedEvent(StorageError):
+    """What is stored as event ``seq`` of the task is none that this release can read."""
+
+    def __init__(self, task_id: str, seq: int) -> None:
+        super().__init__(
+            f"task {task_id!r}: event {seq} is damaged: restore the store from a backup, "
+            "or use the release of Palaver that wrote it"
+        )
+        self.task_id = task_id
+        self.seq = seq
 
 
 class StoreUnavailable(StorageError):

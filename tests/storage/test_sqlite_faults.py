@@ -8,11 +8,12 @@ from typing import Any
 import apsw
 import pytest
 
-from palaver.errors import IllegalEvent, NotFound, StaleWriter, StoreUnavailable
+from palaver.errors import DamagedEvent, IllegalEvent, NotFound, StaleWriter, StoreUnavailable
 from palaver.model.content import Artifact, DataPart, TextPart
 from palaver.model.events import ArtifactUpdated
 from palaver.storage.sqlite import SqliteStorage
 from palaver.storage.sqlite.jobs import Append, Operation
+from palaver.storage.sqlite.queries import head
 from palaver.storage.sqlite.schema import SCHEMA_VERSION, unavailable
 from palaver.testing.samples import chunks, created
 
@@ -227,6 +228,41 @@ async def test_a_damaged_file_reaches_the_reader(store: SqliteStorage) -> None:
     """A question that SQLite cannot answer is no answer."""
     with pytest.raises(StoreUnavailable, match="cannot be used: no such table"):
         await store.file.query(lambda connection: connection.execute("SELECT 1 FROM missing"))
+
+
+@pytest.mark.parametrize(
+    ("body", "seq"),
+    [
+        ("'['", 2),
+        ("'[]'", 2),
+        ("x'ff'", 2),
+        ("replace(body, '\"seq\":2', '\"seq\":7')", 2),
+        ('replace(body, \'"seq":3\', \'"seq":"x"\')', 3),
+        ("replace(body, 'artifact', 'artefact')", 2),
+    ],
+)
+async def test_a_damaged_event_is_named(
+    store: SqliteStorage, path: Path, body: str, seq: int
+) -> None:
+    """It reaches its own readers, by number, and later readers see what was written since."""
+    await store.events.append("t", 0, [created()])
+    await store.events.append("t", 1, chunks(1, 2))
+    await store.events.append("u", 0, [created()])
+    await store.file.write(
+        lambda connection: connection.execute(
+            f"UPDATE segments SET body = CAST({body} AS BLOB) WHERE last_seq = 3"
+        ).fetchall()
+    )
+    await store.close()
+    await store.open()
+    assert await store.events.read("t", 0, 1) == [created()]
+    with pytest.raises(DamagedEvent, match=f"^task 't': event {seq} is damaged") as caught:
+        await store.events.read("t", 0)
+    assert (caught.value.task_id, caught.value.seq) == ("t", seq)
+    with apsw.Connection(str(path)) as other:
+        other.execute("UPDATE tasks SET head = 9 WHERE task_id = 'u'")
+    other.close()
+    assert await store.file.query(head, "u") == 9
 
 
 async def test_a_cancelled_caller_leaves_the_rest_alone(store: SqliteStorage) -> None:

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import apsw
 import orjson
+from pydantic import ValidationError
 
-from palaver.errors import CursorExpired, NotFound, VersionConflict
+from palaver.errors import CursorExpired, DamagedEvent, NotFound, VersionConflict
 from palaver.model.delivery import Delivery
 from palaver.model.encoding import decode_events
 from palaver.model.events import TaskEvent
@@ -92,26 +93,46 @@ def _task(connection: apsw.Connection, task_id: str) -> tuple[int, int]:
 
 
 def read(connection: apsw.Connection, task_id: str, after: int, limit: int) -> list[TaskEvent]:
-    """Return up to ``limit`` events behind ``after``."""
+    """Return up to ``limit`` events behind ``after``.
+
+    Raises:
+        DamagedEvent: what is stored there cannot be read.
+
+    """
     with connection:  # one view of the file for both questions
         key, last = _task(connection, task_id)
         events: list[TaskEvent] = []
         if after < last:
             segments = connection.execute(
-                "SELECT body FROM segments WHERE task = ? AND last_seq > ? ORDER BY last_seq",
+                "SELECT first_seq, body FROM segments "
+                "WHERE task = ? AND last_seq > ? ORDER BY last_seq",
                 (key, after),
             )
-            for (body,) in segments:
-                decoded = decode_events(body)
-                if decoded[0].seq <= after:
-                    decoded = decoded[after - decoded[0].seq + 1 :]
-                events += decoded
-                if len(events) >= limit:
-                    break
-            segments.close()
+            try:
+                for first, body in segments:
+                    decoded = _decode(task_id, first, body)
+                    events += decoded[max(0, after - first + 1) :]
+                    if len(events) >= limit:
+                        break
+            finally:
+                segments.close()  # or this view of the file would stay, and be the past
     if after < last and (not events or events[0].seq != after + 1):
         raise CursorExpired(task_id, after, last)
     return events[:limit]
+
+
+def _decode(task_id: str, first: int, body: bytes) -> list[TaskEvent]:
+    try:
+        events = decode_events(body)
+    except ValidationError as error:
+        where = error.errors(include_input=False, include_context=False, include_url=False)[0][
+            "loc"
+        ]
+        position = where[0] if where and isinstance(where[0], int) else 0
+        raise DamagedEvent(task_id, first + position) from error
+    if not events or events[0].seq != first:
+        raise DamagedEvent(task_id, first)
+    return events
 
 
 def head(connection: apsw.Connection, task_id: str) -> int:
