@@ -77,7 +77,6 @@ def serve(
     _spare_collections()
     with listening:
         uvloop.run(_run(listener, app, [listening]))
-    _leave()
 
 
 async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
@@ -88,11 +87,19 @@ async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
 
 
 async def _end_rest() -> None:
-    """Cancel what still runs; a handler that does not let go is left behind, with the process."""
+    """Cancel what still runs; what does not let go is left behind, with the process.
+
+    Its tasks have failed already, or wait for another worker, and the store is closed.
+    """
     rest = asyncio.all_tasks() - {asyncio.current_task()}
     for task in rest:
         task.cancel()
-    if rest and (await asyncio.wait(rest, timeout=_LAST_BREATH))[1]:
+    stubborn = (await asyncio.wait(rest, timeout=_LAST_BREATH))[1] if rest else ()
+    # Python would wait for every thread that a handler began, however long it takes.
+    if stubborn or any(
+        not thread.daemon and thread is not threading.main_thread()
+        for thread in threading.enumerate()
+    ):
         _exit_now()
 
 
@@ -149,13 +156,6 @@ def _url(host: str, port: int) -> str:
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
-
-
-def _leave() -> None:
-    """End now, even where a handler's thread never returns: its task is failed already."""
-    stuck = [t for t in threading.enumerate() if t.name.startswith("palaver-handler")]
-    if any(thread.is_alive() for thread in stuck):
-        _exit_now()
 
 
 def _exit_now() -> NoReturn:

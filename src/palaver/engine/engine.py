@@ -348,9 +348,11 @@ class Engine:
 
     def _finish(self, done: asyncio.Task[None]) -> None:
         task_id = done.get_name()
-        self._runs.pop(task_id, None)
+        run = self._runs.pop(task_id, None)
         if not done.cancelled() and (error := done.exception()) is not None:
-            _log.error("run_broke", task_id=task_id, error=repr(error), exc_info=error)
+            _log.error("run_broke", task_id=task_id, error=type(error).__name__, exc_info=error)
+        # However it ended: a task without a run that nobody else has would stand for ever.
+        if run is not None and run.unfinished and not self._stopping:
             self._caretaker.give_up(task_id)
 
     async def _follow_until_settled(self, task_id: str) -> Task:

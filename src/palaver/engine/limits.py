@@ -23,6 +23,9 @@ class Limits:
     max_pending_events: int = 256
     """Events of one task that may wait to be stored before its handler has to wait."""
 
+    max_attempts: int = 10
+    """Runs of one restartable task; one that keeps losing its workers may well be why."""
+
     max_threads: int = 32
     """Threads for handlers that are plain functions."""
 

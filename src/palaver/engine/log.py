@@ -167,25 +167,25 @@ class TaskWriter:
         reason: str | None = None,
         percent: float | None = None,
         attempt: int | None = None,
-    ) -> None:
-        """Write that the state changed.
+    ) -> StatusChanged:
+        """Write that the state changed; return the event as it will be stored.
 
         Raises:
             IllegalEvent: the task cannot go there from where it is.
 
         """
         self._demand(state in TRANSITIONS[self._state], f"go to {state}")
-        self._write(
-            StatusChanged(
-                seq=self._seq + 1,
-                at=self._clock(),
-                state=state,
-                message=message,
-                reason=reason,
-                percent=percent,
-                attempt=attempt,
-            )
+        event = StatusChanged(
+            seq=self._seq + 1,
+            at=self._clock(),
+            state=state,
+            message=message,
+            reason=reason,
+            percent=percent,
+            attempt=attempt,
         )
+        self._write(event)
+        return event
 
     def received(self, message: Message) -> MessageReceived:
         """Write that the caller answered; return the event as it will be stored.

@@ -68,6 +68,8 @@ class Caretaker:
         self._clock = clock
         self._loops: list[asyncio.Task[None]] = []
         self._given_up: set[str] = set()
+        self._looked: tuple[float, float] | None = None
+        self._jumped_at: float | None = None
 
     async def start(self) -> None:
         """Beat once, then go on in the background.
@@ -102,22 +104,52 @@ class Caretaker:
         for task_id in list(self._given_up):
             await home.storage.leases.release(task_id, home.worker)
             self._given_up.discard(task_id)
+        if self._clock_jumped():
+            return
         for task_id, worker in await home.storage.leases.orphans(self._clock(), is_gone):
             if not home.runs_here(task_id):
-                await self._adopt(task_id, worker)
+                try:
+                    await self._adopt(task_id, worker)
+                except StorageError as error:
+                    _log.error("task_not_adopted", task_id=task_id, error=str(error))
+
+    def _clock_jumped(self) -> bool:
+        """Whether the clock jumped less than a lease ago: other workers could not beat since.
+
+        A machine that slept, or whose clock was set, makes every heartbeat look old at once.
+        """
+        now, ticks = self._clock(), asyncio.get_running_loop().time()
+        ttl = self._home.limits.lease_ttl
+        if self._looked is not None and abs((now - self._looked[0]) - (ticks - self._looked[1])) > (
+            ttl / 2
+        ):
+            self._jumped_at = ticks
+        self._looked = (now, ticks)
+        return self._jumped_at is not None and ticks - self._jumped_at < ttl
 
     async def sweep(self) -> None:
         """Keep snapshots of tasks that finished long ago in place of their events."""
         events = self._home.storage.events
         limits = self._home.limits
         now = self._clock()
-        for task_id in await events.finished(now - limits.retention):
-            task = await load_task(self._home.storage, task_id)
-            await self._home.storage.states.save(task_id, task.seq, task_to_data(task))
-        pruned = await events.prune(now - limits.retention)
-        forgotten = await events.forget(now - limits.task_retention)
+        pruned = forgotten = 0
+        while await self._snapshot(now - limits.retention):
+            pruned += len(await events.prune(now - limits.retention))
+        while page := await events.forget(now - limits.task_retention):
+            forgotten += len(page)
         if pruned or forgotten:
-            _log.info("retention", pruned=len(pruned), forgotten=len(forgotten))
+            _log.info("retention", pruned=pruned, forgotten=forgotten)
+
+    async def _snapshot(self, finished_before: float) -> bool:
+        """Keep snapshots of a page of finished tasks; return whether there were any to keep."""
+        storage = self._home.storage
+        kept = 0
+        for task_id in await storage.events.finished(finished_before):
+            with suppress(TaskNotFound):  # forgotten by another process in between
+                task = await load_task(storage, task_id)
+                await storage.states.save(task_id, task.seq, task_to_data(task))
+                kept += 1
+        return kept > 0
 
     async def _every(self, seconds: float, work: _Work) -> None:
         while True:
@@ -125,6 +157,8 @@ class Caretaker:
                 await work()
             except StorageError as error:
                 _log.warning("store_trouble", error=str(error))
+            except Exception:  # noqa: BLE001 - it looks after every task: it must outlive a bad one
+                _log.exception("caretaker_failed")
             await asyncio.sleep(seconds)
 
     async def _beat(self) -> None:
@@ -145,7 +179,7 @@ class Caretaker:
             or not await home.storage.leases.take(task_id, worker, home.worker)
         ):
             return
-        if task.restartable:
+        if task.restartable and task.attempt < home.limits.max_attempts:
             _log.info("task_restarted", task_id=task_id, attempt=task.attempt + 1)
             home.run(agent, task, attempt=task.attempt + 1)
         else:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-import orjson
-
 from palaver.engine.log import TaskWriter
 from palaver.engine.outputs import Output, Progress
 from palaver.errors import PalaverError
 from palaver.model.content import Artifact, DataPart, FilePart, Message, Part, TextPart
+from palaver.model.encoding import detached_artifact, detached_part
 from palaver.model.ids import IdSource
 from palaver.model.task import Task, TaskState
 
-__all__ = ["RESPONSE", "Response", "TooManyEvents"]
+__all__ = ["RESPONSE", "Response", "TooManyEvents", "sound"]
 
 RESPONSE: Final = "response"
 """The id of the artifact that gathers the text and the parts which a handler puts out."""
@@ -53,19 +52,16 @@ class Response:
             raise TooManyEvents(self._max_events)
         if isinstance(item, str):
             if item:
-                self._chunk(TextPart(_sound(item)))
+                self._chunk(TextPart(sound(item)))
         elif isinstance(item, (TextPart, FilePart, DataPart)):
-            _demand_json(item)
-            self._chunk(item)
+            self._chunk(detached_part(item))
         elif isinstance(item, Progress):
             note = self.say(item.note) if item.note else None
             self._writer.status(TaskState.WORKING, message=note, percent=item.percent)
         elif isinstance(item, Artifact):
-            _demand_json(item)
-            self._writer.artifact(item, append=False, last=True)
+            self._writer.artifact(detached_artifact(item), append=False, last=True)
         elif isinstance(cast("object", item), dict):
-            _demand_json(item)
-            self._chunk(DataPart(item))
+            self._chunk(detached_part(DataPart(item)))
         else:
             message = (
                 f"a handler may put out text, a part, an artifact, progress or a dict, "
@@ -82,11 +78,15 @@ class Response:
 
     def say(self, text: str) -> Message:
         """Return a message of the agent with that text."""
-        return self.message((TextPart(_sound(text)),))
+        return self.message((TextPart(text),))
 
     def message(self, parts: tuple[Part, ...]) -> Message:
-        """Return a message of the agent."""
-        return Message(id=self._new_id("msg"), role="agent", parts=parts)
+        """Return a message of the agent; errors are those of ``put``."""
+        said = tuple(
+            TextPart(sound(part.text)) if isinstance(part, TextPart) else detached_part(part)
+            for part in parts
+        )
+        return Message(id=self._new_id("msg"), role="agent", parts=said)
 
     def _chunk(self, part: Part) -> None:
         artifact = Artifact(id=RESPONSE, parts=(part,))
@@ -94,13 +94,8 @@ class Response:
         self._appending = True
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Return ``text`` without lone surrogates, which no JSON may carry."""
     if text.isascii():
         return text
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _demand_json(item: object) -> None:
-    """Raise ``TypeError`` where ``item`` holds what JSON cannot, before it is written."""
-    orjson.dumps(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from palaver.engine.handlers import call_handler
 from palaver.engine.limits import Limits
 from palaver.engine.log import TaskWriter
 from palaver.engine.outputs import Output, Rejected
-from palaver.engine.response import Response, TooManyEvents
+from palaver.engine.response import Response, TooManyEvents, sound
 from palaver.engine.turn import Turn
 from palaver.errors import IllegalEvent, StoreUnavailable, UnknownSkill
 from palaver.model.content import Message, Part, TextPart
@@ -30,6 +30,8 @@ __all__ = ["Run", "Workplace"]
 
 _log = structlog.get_logger("palaver.run")
 _SETTLED: Final = INTERRUPTED | TERMINAL
+_ITEMS_PER_TURN: Final = 64
+"""Outputs of a handler that never waits before the event loop looks after the others."""
 _LAST_BREATH: Final = 1.0
 """Seconds that a handler has to clean up when its process stops; then it is left behind."""
 
@@ -127,10 +129,11 @@ class Run:
             IllegalEvent: it came to its end first.
 
         """
-        self.writer.status(TaskState.CANCELED)
+        event = self.writer.status(TaskState.CANCELED)
         self._stop()
         await self.writer.flush()
-        if self.writer.stored_state is not TaskState.CANCELED:
+        task_id = self.writer.task.id
+        if await self._place.storage.events.read(task_id, event.seq - 1, 1) != [event]:
             text = f"task {self.writer.task.id!r} came to its end first"
             raise IllegalEvent(text)
         return self.writer.task
@@ -152,6 +155,11 @@ class Run:
             timer.cancel()
             self._settled.remove(waiter)
         return self.writer.task
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the task is neither at its end nor in the hands of another worker."""
+        return self.writer.stored_state not in TERMINAL and not self.writer.superseded
 
     @property
     def at_work(self) -> bool:
@@ -216,12 +224,14 @@ class Run:
                 async with aclosing(
                     call_handler(skill.handler, turn, self._place.threads)
                 ) as items:
-                    async for item in items:
-                        self._response.put(item)
-                        if self.writer.full:
-                            await self.writer.flush()
+                    await self._take(items)
         except StoreUnavailable:
             raise
+        except asyncio.CancelledError:
+            if self._stopped or self._driver.cancelling():
+                raise
+            # Not ours: the handler awaited something that it, or somebody, had cancelled.
+            self._broke(task)
         except (Rejected, UnknownSkill) as error:
             self.writer.status(TaskState.REJECTED, message=self._response.say(str(error)))
         except TooManyEvents as error:
@@ -229,16 +239,31 @@ class Run:
         except _NobodyAnswered:
             waited = self._place.limits.input_timeout
             self._fail("input_timeout", f"Nobody answered within {waited:g} s.")
-        except Exception as error:
+        # The last two would leave the event loop, and take every other task with them.
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
             if _over(self.writer):
                 raise
             if isinstance(error, TimeoutError) and self._out_of_time():
                 self._fail("deadline", f"The agent was not done in {self._agent.timeout:g} s.")
             else:
-                _log.exception("handler_failed", task_id=task.id, agent_id=self._agent.id)
-                self._fail("agent_error", "The agent failed.")
+                self._broke(task)
         else:
             self.writer.status(TaskState.COMPLETED)
+
+    async def _take(self, items: AsyncIterator[Output]) -> None:
+        """Put out what the handler does, and give others their turn in between."""
+        count = 0
+        async for item in items:
+            self._response.put(item)
+            count += 1
+            if self.writer.full:
+                await self.writer.flush()
+            elif count % _ITEMS_PER_TURN == 0:
+                await asyncio.sleep(0)
+
+    def _broke(self, task: Task) -> None:
+        _log.exception("handler_failed", task_id=task.id, agent_id=self._agent.id)
+        self._fail("agent_error", "The agent failed.")
 
     def _fail(self, reason: str, text: str) -> None:
         self.writer.status(TaskState.FAILED, message=self._response.say(text), reason=reason)
@@ -309,29 +334,36 @@ class Run:
         if not any(not isinstance(part, TextPart) or part.text.strip() for part in question):
             message = "a question needs some text or another part"
             raise ValueError(message)
+        if self._answer is not None:
+            message = "one question at a time: the earlier one is not answered yet"
+            raise RuntimeError(message)
         if self._earlier_answers:
             return self._earlier_answers.pop(0)
+        asked = self._response.message(question)
         self._answer = self._loop.create_future()
-        self.writer.status(TaskState.INPUT_REQUIRED, message=self._response.message(question))
+        self.writer.status(TaskState.INPUT_REQUIRED, message=asked)
         # Waiting costs neither a place among the running tasks nor time of the deadline.
         left = _pause(self._deadline, self._loop.time())
         self._leave_slot()
         try:
             async with asyncio.timeout(self._place.limits.input_timeout):
-                answer = await self._answer
+                return await self._answer
         except TimeoutError:
-            self.writer.status(TaskState.WORKING)
             raise _NobodyAnswered from None
         finally:
             self._answer = None
-        await self._take_slot()
-        if self._deadline is not None and left is not None:
-            self._deadline.reschedule(self._loop.time() + left)
-        return answer
+            # Also for a handler that gives the question up and goes on without an answer.
+            if not self._stopped:
+                if self.writer.state in INTERRUPTED:
+                    self.writer.status(TaskState.WORKING)
+                await self._take_slot()
+                if self._deadline is not None and left is not None:
+                    self._deadline.reschedule(self._loop.time() + left)
 
     def call_action(self, action: Literal["hang_up", "transfer"], target: str | None) -> None:
         """Write what is to be done to the call, from whatever thread."""
-        wanted = CallActionRequested(seq=0, at=0.0, action=action, target=target)
+        whither = None if target is None else sound(target)
+        wanted = CallActionRequested(seq=0, at=0.0, action=action, target=whither)
         if _in_loop(self._loop):
             self.writer.call_action(wanted)
         else:
