@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import httptools
 import orjson
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -22,6 +23,8 @@ __all__ = ["MAX_HEAD_BYTES", "Connection"]
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Bytes of a request line and its headers together, where they do not come in one piece."""
+_MAX_WAITING: Final = 16
+"""Requests that wait for the answer to the one before them."""
 _LINGER: Final = 1.0
 """Seconds to read a refusal in."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -43,6 +46,8 @@ class Connection(HttpToolsProtocol):
         "_on_lost",
         "_refused",
         "_replaying_head",
+        "_running",
+        "_vain_bytes",
     )
 
     def __init__(self, *args: Any, head_timeout: float, **more: Any) -> None:
@@ -52,6 +57,8 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._refused = False
         self._replaying_head = False
+        self._running: RequestResponseCycle | None = None  # the one whose answer is next
+        self._vain_bytes = 0  # since a request or its body last went on
         self._lost = False
         self._on_lost: Callable[[], None] | None = None
 
@@ -75,6 +82,8 @@ class Connection(HttpToolsProtocol):
         """Wait for nothing more."""
         self._stop_timer()
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._drop(self._running)
         self._lost = True
         self._tell_lost()
 
@@ -82,16 +91,20 @@ class Connection(HttpToolsProtocol):
         """Take what came, unless it is still the head and there is too much of it."""
         if self._refused:
             return
-        self._unset_keepalive_if_required()
+        before = self._progress()
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._pass_over_upgrade(data[upgrade.args[0] :])
+            self._feed(data)
         except httptools.HttpParserError:
             self._refuse(400, "this is no HTTP request that can be read")
-        # Nearly every head comes in one piece, so that none of this costs anything.
-        if self._head_bytes is None or self._refused:
             return
+        if self._head_bytes is None:
+            # Trailers, line ends before a request, extensions of chunks: none of it has an end.
+            gone_on = self._progress() != before
+            self._vain_bytes = 0 if gone_on else self._vain_bytes + len(data)
+            if self._vain_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, f"the headers have more than {MAX_HEAD_BYTES} bytes")
+            return
+        # Nearly every head comes in one piece, so that none of this costs anything.
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(431, f"the headers have more than {MAX_HEAD_BYTES} bytes")
@@ -102,6 +115,8 @@ class Connection(HttpToolsProtocol):
         """Begin a request."""
         if self._replaying_head:
             return
+        # Not before: what begins no request does not keep the connection either.
+        self._unset_keepalive_if_required()
         super().on_message_begin()
         self._head_bytes = 0
         scope = cast("dict[str, Any]", self.scope)
@@ -113,8 +128,8 @@ class Connection(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        if not self._replaying_head:
+        """Take a header, but no trailer."""
+        if self._head_bytes is not None:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -122,9 +137,26 @@ class Connection(HttpToolsProtocol):
         if self._replaying_head:
             self._replaying_head = False
             return
+        if len(self.pipeline) >= _MAX_WAITING:
+            message = "too many requests wait on one connection"
+            raise ValueError(message)  # to the parser, which stops there
         self._head_bytes = None
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, if this one has come to its end."""
+        if self._running is not None and self._running.more_body:
+            self.server_state.total_requests += 1
+            self._linger()
+            return
+        super().on_response_complete()
+        if self._head_bytes is not None:
+            self._unset_keepalive_if_required()  # the timer of that head runs
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def eof_received(self) -> bool:  # type: ignore[override] # there it is always None
         """Answer a client that has said all that it will say; then close.
@@ -133,12 +165,26 @@ class Connection(HttpToolsProtocol):
         the latest with the second heartbeat.
         """
         cycle: RequestResponseCycle | None = self.cycle
-        if self._refused or cycle is None or cycle.response_complete:
+        if cycle is None or cycle.response_complete or cycle.disconnected:
             return False
         cycle.keep_alive = False
         return True
 
-    def _pass_over_upgrade(self, rest: bytes) -> None:
+    def _progress(self) -> tuple[object, int]:
+        """Return what changes when a request begins, or its body goes on."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle, 0 if cycle is None else len(cycle.body)
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._pass_over_upgrade(data[upgrade.args[0] :])
+            else:
+                return
+
+    def _pass_over_upgrade(self, rest: bytes) -> bytes:
         """Go on with HTTP/1.1, as a server may that is asked for another protocol (RFC 9110 7.8).
 
         Java's client asks for HTTP/2 with each first request. The parser has ended that request
@@ -152,7 +198,7 @@ class Connection(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.cycle.more_body = True
         self._replaying_head = True
-        self.data_received(b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n", rest)))
+        return b"".join((b"POST / HTTP/1.1\r\n", *framing, b"\r\n", rest))
 
     def _tell_lost(self) -> None:
         if self._on_lost is not None:
@@ -171,13 +217,49 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, text: str) -> None:
         self._stop_timer()
+        self._refused = True
+        if self.transport.is_closing():
+            return
+        running = self._running
+        if running is not None and not running.response_complete:
+            if not running.more_body:
+                self._close_after_answers(running)
+                return
+            self._drop(running)
+            if running.response_started:
+                # Nothing can be said in the middle of an answer.
+                self.transport.close()
+                self._head_timer = self.loop.call_later(_LINGER, self.abort)
+                return
         body = orjson.dumps({"error": text})
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)
-        # Closed at once, the connection would be reset under what still comes, and the answer
-        # lost with it.
+        self._linger()
+
+    def _close_after_answers(self, running: RequestResponseCycle) -> None:
+        """Answer the requests that have come as a whole, and no other."""
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        self.cycle = self.pipeline[0][0] if self.pipeline else running
+        self.cycle.keep_alive = False
+
+    def _drop(self, cycle: RequestResponseCycle) -> None:
+        """Tell the application that its client has gone."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+
+    def _linger(self) -> None:
+        """Close once the client has read the answer.
+
+        Closed at once, the connection would be reset under what still comes, and the answer lost
+        with it.
+        """
         self._refused = True
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
         self.transport.write_eof()
+        self._stop_timer()
         self._head_timer = self.loop.call_later(_LINGER, self.transport.close)
 
     def abort(self) -> None:
