@@ -74,3 +74,16 @@ async def test_the_hot_path_never_suspends() -> None:
     ):
         with pytest.raises(StopIteration):
             call.send(None)
+
+
+async def test_forgets_by_the_number_of_events_too() -> None:
+    """Long tasks go sooner; the latest is kept, however long it is."""
+    store = MemoryStorage(max_finished_events=10)
+    for number, length in enumerate((3, 4, 20)):
+        events = [created(), *chunks(length), finished(length + 1)]
+        await store.events.append(f"t-{number}", 0, events)
+        for earlier in range(number):
+            if number == 2 or earlier < number - 1:
+                with pytest.raises(NotFound):
+                    await store.events.head(f"t-{earlier}")
+        assert await store.events.head(f"t-{number}") == len(events)
