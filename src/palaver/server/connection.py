@@ -242,6 +242,8 @@ class Connection(HttpToolsProtocol):
             self.pipeline.popleft()
         self.cycle = self.pipeline[0][0] if self.pipeline else running
         self.cycle.keep_alive = False
+        # To no end but that it is gone when the connection closes: unread, it would reset it.
+        self.flow.resume_reading()
 
     def _drop(self, cycle: RequestResponseCycle) -> None:
         """Tell the application that its client has gone."""
