@@ -80,7 +80,7 @@ async def test_forgets_by_the_number_of_events_too() -> None:
     """Long tasks go sooner; the latest is kept, however long it is."""
     store = MemoryStorage(max_finished_events=10)
     for number, length in enumerate((3, 4, 20)):
-        events = [created(), *chunks(length), finished(length + 1)]
+        events = [created(), *chunks(1, length), finished(length + 1)]
         await store.events.append(f"t-{number}", 0, events)
         for earlier in range(number):
             with pytest.raises(NotFound):
