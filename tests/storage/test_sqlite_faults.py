@@ -12,6 +12,7 @@ from palaver.errors import DamagedEvent, IllegalEvent, NotFound, StaleWriter, St
 from palaver.model.content import Artifact, DataPart, TextPart
 from palaver.model.events import ArtifactUpdated
 from palaver.storage.sqlite import SqliteStorage
+from palaver.storage.sqlite.identity import FileIdentity
 from palaver.storage.sqlite.jobs import Append, Operation
 from palaver.storage.sqlite.queries import head
 from palaver.storage.sqlite.schema import SCHEMA_VERSION, unavailable
@@ -263,6 +264,60 @@ async def test_a_damaged_event_is_named(
         other.execute("UPDATE tasks SET head = 9 WHERE task_id = 'u'")
     other.close()
     assert await store.file.query(head, "u") == 9
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_deleted_file_takes_no_appends(
+    store: SqliteStorage, path: Path, *, replaced: bool
+) -> None:
+    """What would be written to a file that nobody finds again is refused, and so is all else."""
+    await store.events.append("t", 0, [created()])
+    store.file.identity.interval = 0.0
+    await asyncio.to_thread(path.rename, path.with_suffix(".old"))
+    if replaced:
+        other = SqliteStorage(path)
+        await other.open()
+        await other.close()
+    text = f"^{path} was deleted or replaced while it was open: restart this process$"
+    results = await asyncio.gather(
+        *(store.events.append("t", 1, chunks(1)) for _ in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [StoreUnavailable] * 3
+    with pytest.raises(StoreUnavailable, match=text):
+        await store.events.head("t")
+    await asyncio.to_thread(path.with_suffix(".old").rename, path)
+    with pytest.raises(StoreUnavailable, match=text):
+        await store.ping()
+    await store.close()
+    await store.open()
+    await store.ping()
+
+
+async def test_a_ping_finds_out_that_the_file_is_gone(store: SqliteStorage, path: Path) -> None:
+    """It does not wait for the next regular look."""
+    store.file.identity.interval = 3600.0
+    await store.ping()
+    await asyncio.to_thread(path.unlink)
+    with pytest.raises(StoreUnavailable, match="was deleted or replaced"):
+        await store.ping()
+    with pytest.raises(StoreUnavailable, match="was deleted or replaced"):
+        await store.events.append("t", 0, [created()])
+
+
+async def test_a_file_that_cannot_be_looked_at_is_not_lost(tmp_path: Path) -> None:
+    """Only what is known to be gone is given up."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "file").touch()
+    identity = FileIdentity(folder / "file")
+    identity.check()
+    folder.rename(tmp_path / "e")
+    folder.symlink_to(folder)  # a circle: neither there nor missing
+    identity.check()
+    folder.unlink()
+    folder.touch()
+    with pytest.raises(StoreUnavailable):
+        identity.check()
 
 
 async def test_a_cancelled_caller_leaves_the_rest_alone(store: SqliteStorage) -> None:

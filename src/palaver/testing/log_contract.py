@@ -253,7 +253,9 @@ class LogContract:
         first()
         first()
         await storage.events.append("t", 1, chunks(1))
-        assert heard == [("first", 1), ("second", 1)]
+        # A head may be told twice, but not to those who left before.
+        assert set(heard) == {("first", 1), ("second", 1)}
+        assert heard.count(("second", 1)) == 1
 
     async def test_wait(self, storage: Storage, other: Storage) -> None:
         """Waiting ends at once when the event is there, else with the append that brings it."""

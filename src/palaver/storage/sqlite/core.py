@@ -15,6 +15,7 @@ from palaver.errors import StoreUnavailable
 from palaver.model.events import TaskEvent
 from palaver.storage.recent import Recent
 from palaver.storage.sqlite import queries
+from palaver.storage.sqlite.identity import FileIdentity
 from palaver.storage.sqlite.jobs import Append, Job, Operation
 from palaver.storage.sqlite.schema import connect, unavailable, upgrade
 from palaver.storage.sqlite.writer import GroupWriter
@@ -44,6 +45,7 @@ class OpenFile:
         self._closing = False
         self._readers = ThreadPoolExecutor(1, "palaver-sqlite-read")
         self._reader: apsw.Connection
+        self.identity: FileIdentity
         self._writer: GroupWriter
         self._receiver: Receiver | None = None
         self._sender: Sender | None = None
@@ -64,14 +66,18 @@ class OpenFile:
             self._receiver = Receiver(directory_for(self.path))
             self._loop.add_reader(self._receiver.fileno(), self.hear)
             self._sender = Sender(self._receiver.path)
-        self._writer = GroupWriter(writing, self.path, settle=self._settle, tell=self._tell)
+        self._writer = GroupWriter(
+            writing, self.path, self.identity, settle=self._settle, tell=self._tell
+        )
 
     def _connect(self) -> apsw.Connection:
         writing = connect(self.path)
+        self.identity = FileIdentity(self.path)
         try:
             upgrade(writing, self.path)
             self._reader = connect(self.path)
             self._reader.execute("PRAGMA query_only = 1")
+            self.identity.check()
         except StoreUnavailable:
             writing.close()
             raise
@@ -102,6 +108,8 @@ class OpenFile:
         """Make sure that calls are still taken."""
         if self._closing:
             raise StoreUnavailable(f"the store {self.path} is closed")
+        if self.identity.lost:
+            self.identity.check()
         if self._writer.stopped:
             raise StoreUnavailable(f"the writer of {self.path} stopped: restart this process")
 
@@ -174,12 +182,24 @@ class OpenFile:
     ) -> T:
         """Run a question on the reading connection."""
         self.check_open()
+
+        def answer() -> T:
+            self.identity.check_sometimes()
+            return run(self._reader, *args, **kwargs)
+
         try:
-            return await self._loop.run_in_executor(
-                self._readers, lambda: run(self._reader, *args, **kwargs)
-            )
+            return await self._loop.run_in_executor(self._readers, answer)
         except apsw.Error as error:
             raise unavailable(self.path, error) from error
+
+    async def ping(self) -> None:
+        """Make sure that the file answers, and that it is where it was."""
+
+        def look(connection: apsw.Connection) -> None:
+            self.identity.check()
+            queries.stats(connection)
+
+        await self.query(look)
 
     async def read(self, task_id: str, after: int, limit: int) -> list[TaskEvent]:
         """Return events from what is cached, or from the file."""

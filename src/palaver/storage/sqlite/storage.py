@@ -287,4 +287,4 @@ class SqliteStorage(Storage):
             StoreUnavailable: it does not.
 
         """
-        await self.file.query(queries.stats)
+        await self.file.ping()

@@ -14,6 +14,7 @@ import apsw
 
 from palaver.errors import StorageError, StoreUnavailable
 from palaver.storage.sqlite.appends import AppendBatch
+from palaver.storage.sqlite.identity import FileIdentity
 from palaver.storage.sqlite.jobs import Append, Job, Operation
 from palaver.storage.sqlite.schema import roll_back, unavailable
 
@@ -35,12 +36,14 @@ class GroupWriter:
         self,
         connection: apsw.Connection,
         path: Path,
+        identity: FileIdentity,
         *,
         settle: Callable[[list[Job]], None],
         tell: Callable[[dict[str, int]], None],
     ) -> None:
         self._connection = connection
         self._path = path
+        self._identity = identity
         self._settle = settle
         self._tell = tell
         self._loop = asyncio.get_running_loop()
@@ -109,8 +112,9 @@ class GroupWriter:
 
     def _write(self, jobs: list[Job]) -> None:
         try:
+            self._identity.check_sometimes()
             self._connection.execute("BEGIN IMMEDIATE")
-        except apsw.Error as error:
+        except (apsw.Error, StoreUnavailable) as error:
             self._fail(jobs, error)
             return
         try:
