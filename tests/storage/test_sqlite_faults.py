@@ -1,7 +1,9 @@
 """What goes wrong with files and disks, and what the user is told."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +320,22 @@ async def test_a_file_that_cannot_be_looked_at_is_not_lost(tmp_path: Path) -> No
     folder.touch()
     with pytest.raises(StoreUnavailable):
         identity.check()
+
+
+async def test_closes_while_no_thread_is_free(path: Path) -> None:
+    """Threads that users block do not keep a store from closing."""
+    store = SqliteStorage(path)
+    await store.open()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    release = threading.Event()
+    blocked = loop.run_in_executor(None, release.wait)
+    try:
+        async with asyncio.timeout(10):
+            await store.close()
+    finally:
+        release.set()
+        await blocked
 
 
 async def test_a_cancelled_caller_leaves_the_rest_alone(store: SqliteStorage) -> None:

@@ -50,6 +50,7 @@ class GroupWriter:
         self._batch = AppendBatch(connection)
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self.stopped = False
+        self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._serve, name="palaver-sqlite", daemon=True)
         self._thread.start()
 
@@ -62,7 +63,9 @@ class GroupWriter:
     async def close(self) -> None:
         """Finish what was submitted, and end the thread."""
         self._queue.put(None)
-        await self._loop.run_in_executor(None, self._thread.join)
+        # Told by the thread itself: the loop's own threads may all be taken by what users run.
+        await self._ended.wait()
+        self._thread.join()
 
     def _serve(self) -> None:
         jobs: list[Job] = []
@@ -81,6 +84,8 @@ class GroupWriter:
             self._abandon(jobs)
             with contextlib.suppress(apsw.Error):  # what is committed stands in the file
                 self._connection.close()
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._ended.set)
 
     def _next_group(self) -> tuple[list[Job], bool]:
         """Wait for a job, and take all that wait with it; true once nothing follows."""
