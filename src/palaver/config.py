@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     max_running_tasks: Count = Field(_LIMITS.max_running_tasks, description="Handlers at once")
     max_open_tasks: Count = Field(_LIMITS.max_open_tasks, description="Tasks held at once")
     max_task_events: Count = Field(_LIMITS.max_task_events, description="Events of one task")
+    max_attempts: Count = Field(_LIMITS.max_attempts, description="Runs of a restartable task")
     max_threads: Annotated[int, Field(ge=1, le=1_024)] = Field(
         _LIMITS.max_threads, description="Threads for plain functions"
     )

@@ -171,7 +171,7 @@ class Run:
         """Stop without an end: another worker goes on with the task."""
         self._stop()
         await asyncio.wait([self._driver], timeout=_LAST_BREATH)
-        self._tell_settled()
+        _release_all(self._settled)
 
     async def fail(self, reason: str, text: str) -> None:
         """End the task as failed, and stop."""
@@ -202,7 +202,7 @@ class Run:
             self._stopped = self._ending = True
             self._leave_slot()
             await self.writer.close()
-            self._tell_settled()
+            _release_all(self._settled)
 
     async def _take_over(self) -> Task:
         """Return the task as the earlier worker left it.
@@ -219,12 +219,13 @@ class Run:
     async def _drive(self, task: Task) -> None:
         try:
             skill, said = self._agent.choose(task.history[0].text, task.skill_id)
-            turn = self._turn(task, said, skill.profile.id)
+            chosen = skill.profile.id
+            turn = Turn(task, text=said, skill_id=chosen, attempt=self._attempt, actions=self)
             async with asyncio.timeout(self._agent.timeout) as self._deadline:
                 async with aclosing(
                     call_handler(skill.handler, turn, self._place.threads)
                 ) as items:
-                    await self._take(items)
+                    await _put_all(items, self._response, self.writer)
         except StoreUnavailable:
             raise
         except asyncio.CancelledError:
@@ -249,17 +250,6 @@ class Run:
                 self._broke(task)
         else:
             self.writer.status(TaskState.COMPLETED)
-
-    async def _take(self, items: AsyncIterator[Output]) -> None:
-        """Put out what the handler does, and give others their turn in between."""
-        count = 0
-        async for item in items:
-            self._response.put(item)
-            count += 1
-            if self.writer.full:
-                await self.writer.flush()
-            elif count % _ITEMS_PER_TURN == 0:
-                await asyncio.sleep(0)
 
     def _broke(self, task: Task) -> None:
         _log.exception("handler_failed", task_id=task.id, agent_id=self._agent.id)
@@ -297,22 +287,9 @@ class Run:
         if ended and not self._stopped:
             self._stop()
         if self._settled and self.writer.stored_state in _SETTLED:
-            self._tell_settled()
-
-    def _tell_settled(self) -> None:
-        for waiter in self._settled:
-            _release(waiter)
+            _release_all(self._settled)
 
     # --- what a turn may do ---
-
-    def _turn(self, task: Task, text: str, skill_id: str) -> Turn:
-        return Turn(
-            task,
-            text=text,
-            skill_id=skill_id,
-            attempt=self._attempt,
-            actions=self,
-        )
 
     @property
     def stopped(self) -> bool:
@@ -391,6 +368,23 @@ def _pause(deadline: asyncio.Timeout | None, now: float) -> float | None:
 def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _release_all(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        _release(waiter)
+
+
+async def _put_all(items: AsyncIterator[Output], response: Response, writer: TaskWriter) -> None:
+    """Put out what the handler does, and give others their turn in between."""
+    count = 0
+    async for item in items:
+        response.put(item)
+        count += 1
+        if writer.full:
+            await writer.flush()
+        elif count % _ITEMS_PER_TURN == 0:
+            await asyncio.sleep(0)
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop) -> bool:
