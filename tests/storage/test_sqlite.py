@@ -55,6 +55,29 @@ async def test_lives_without_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyP
     await two.close()
 
 
+async def test_dead_workers_are_forgotten(tmp_path: Path) -> None:
+    """A worker that crashed is remembered only as long as it holds a lease."""
+    store = SqliteStorage(tmp_path / "palaver.db")
+    await store.open()
+    await store.events.append("t", 0, [created()], worker="holds")
+    for worker in ("holds", "crashed", "alive"):
+        await store.leases.beat(worker, now=1.0, ttl=100.0 if worker == "alive" else 10.0)
+
+    async def known() -> list[str]:
+        rows = await store.file.query(
+            lambda connection: connection.execute("SELECT worker FROM workers").fetchall()
+        )
+        return sorted(worker for (worker,) in rows)
+
+    assert await known() == ["alive", "crashed", "holds"]
+    await store.leases.beat("new", now=11.0, ttl=10.0)
+    assert await known() == ["alive", "holds", "new"]
+    assert await store.leases.take("t", "holds", "new")
+    await store.leases.beat("new", now=12.0, ttl=10.0)
+    assert await known() == ["alive", "new"]
+    await store.close()
+
+
 async def test_a_burst_that_overflows_the_queue(tmp_path: Path) -> None:
     """More news than a socket holds, while nobody listens: the watchers hear of the last head."""
     one, two = (SqliteStorage(tmp_path / "palaver.db", poll_interval=60) for _ in range(2))

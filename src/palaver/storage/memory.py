@@ -267,7 +267,13 @@ class _Leases(Leases):
 
     async def beat(self, worker: str, now: float, ttl: float) -> None:
         self._tables.check_open()
-        self._tables.workers[worker] = now + ttl
+        known = self._tables.workers
+        known[worker] = now + ttl
+        dead = {name for name, until in known.items() if until <= now and name != worker}
+        if dead:
+            dead.difference_update(log.worker for log in self._tables.logs.values() if log.worker)
+            for name in dead:
+                del known[name]
 
     async def orphans(
         self, now: float, gone: Callable[[str], bool], limit: int = 256

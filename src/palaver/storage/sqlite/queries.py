@@ -18,6 +18,7 @@ from palaver.storage.interfaces import LogStats
 from palaver.storage.sqlite.appends import HEAD
 
 __all__ = [
+    "beat",
     "claimed",
     "credential",
     "delete_states",
@@ -245,6 +246,16 @@ def delete_states(connection: apsw.Connection, task_id: str) -> None:
 
 
 # --- leases ---------------------------------------------------------------------------------
+
+
+def beat(connection: apsw.Connection, worker: str, now: float, alive_until: float) -> None:
+    """Keep a worker alive, and forget those that are dead and hold nothing."""
+    connection.execute("INSERT OR REPLACE INTO workers VALUES (?, ?)", (worker, alive_until))
+    connection.execute(
+        "DELETE FROM workers WHERE alive_until <= ? AND worker <> ? "
+        "AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.worker = workers.worker)",
+        (now, worker),
+    )
 
 
 def workers(connection: apsw.Connection) -> list[tuple[str, float | None]]:

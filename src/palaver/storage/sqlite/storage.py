@@ -142,9 +142,7 @@ class _Leases(_Concern, Leases):
     async def beat(self, worker: str, now: float, ttl: float) -> None:
         check_text(worker, "the worker")
         await self._file.write(
-            lambda connection: _execute(
-                connection, "INSERT OR REPLACE INTO workers VALUES (?, ?)", worker, now + ttl
-            ),
+            lambda connection: queries.beat(connection, worker, now, now + ttl),
             touches_logs=False,
         )
 
