@@ -134,7 +134,10 @@ class Caretaker:
         now = self._clock()
         pruned = forgotten = 0
         while await self._snapshot(now - limits.retention):
-            pruned += len(await events.prune(now - limits.retention))
+            page = await events.prune(now - limits.retention)
+            if not page:
+                break  # what cannot be pruned would come again for ever
+            pruned += len(page)
         while page := await events.forget(now - limits.task_retention):
             forgotten += len(page)
         if pruned or forgotten:
