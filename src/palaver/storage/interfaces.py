@@ -147,7 +147,8 @@ class EventLog(ABC):
     def watch(self, task_id: str, on_append: Callable[[int], None]) -> Callable[[], None]:
         """Call ``on_append(head)`` in this event loop after appends to the task by anybody.
 
-        Calls may be merged or repeated, but never lost: after the last append there is a call with its head.
+        Calls may be merged or repeated, but never lost: after the last append there is a call
+        with its head.
         ``on_append`` must not raise. Return a function that ends the watch.
         """
 
