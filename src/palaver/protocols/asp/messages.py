@@ -1,0 +1,600 @@
+"""The messages of ASP, field by field: frozen, bounded, strict in their types.
+
+Each class says who sends it (``sender``) and which feature both sides must have agreed on before
+it may be sent (``feature``; none: it is of 1.0.0). Members that a version does not know are
+ignored; members that are ``None`` do not travel.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+
+from palaver.protocols.asp.config import (
+    AudioConfig,
+    NegotiatedConfig,
+    NegotiationMode,
+    ProtocolCapabilities,
+    SessionStatistics,
+    VADConfig,
+)
+from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
+
+__all__ = [
+    "MAX_TEXT",
+    "MESSAGES",
+    "ASPMessage",
+    "AudioEndMessage",
+    "AudioSpeechEndMessage",
+    "AudioSpeechStartMessage",
+    "CallActionMessage",
+    "DtmfMessage",
+    "Feature",
+    "PlaybackMarkMessage",
+    "ProtocolCapabilitiesMessage",
+    "ProtocolErrorMessage",
+    "ProtocolGoAwayMessage",
+    "ResponseCancelMessage",
+    "ResponseEndMessage",
+    "ResponseStartMessage",
+    "SessionAckMessage",
+    "SessionConfirmMessage",
+    "SessionEndMessage",
+    "SessionEndedMessage",
+    "SessionMessage",
+    "SessionResumeMessage",
+    "SessionResumedMessage",
+    "SessionStartMessage",
+    "SessionStartedMessage",
+    "SessionUpdateMessage",
+    "SessionUpdatedMessage",
+    "Side",
+    "TurnOverrideMessage",
+    "parse_message",
+    "read_object",
+    "session_id_of",
+]
+
+MAX_TEXT: Final = 64 * 1024
+"""Characters of one text message."""
+
+
+class Side(StrEnum):
+    """Who sends a message: the media server is the client, the agent the server."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+
+class Feature(StrEnum):
+    """What 1.1 adds. A feature holds where the server offered it and the client declared it."""
+
+    AUDIO_OFFERS = "audio_offers"
+    CONFIG_DIGEST = "config_digest"
+    SPEECH_EVENTS = "speech_events"
+    RESPONSE_CONTROL = "response_control"
+    PLAYBACK_MARKS = "playback_marks"
+    SESSION_RESUME = "session_resume"
+    TURN_OVERRIDES = "turn_overrides"
+    DTMF = "dtmf"
+    CALL_ACTION = "call_action"
+    GO_AWAY = "go_away"
+
+
+SessionId: TypeAlias = Annotated[
+    str, Field(min_length=1, max_length=128, description="Id of the session, chosen by the client")
+]
+_Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=128)]
+_Word: TypeAlias = Annotated[str, Field(max_length=64)]
+_Text: TypeAlias = Annotated[str, Field(max_length=16_384)]
+_Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+_Version: TypeAlias = Annotated[
+    str, Field(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}$", description="Version of ASP (semver)")
+]
+_Features: TypeAlias = Annotated[
+    tuple[_Word, ...], Field(max_length=64, strict=False, description="Names of features")
+]
+_Errors: TypeAlias = Annotated[
+    tuple[ProtocolError, ...], Field(max_length=64, strict=False, description="Why it was rejected")
+]
+_Digest: TypeAlias = Annotated[
+    str, Field(max_length=128, description="Digest of the configuration that the sender runs")
+]
+_Token: TypeAlias = Annotated[
+    str, Field(min_length=1, max_length=256, description="What the session can be resumed with")
+]
+_Received: TypeAlias = Annotated[
+    int,
+    Field(ge=0, le=2**53, description="How many messages of the session the sender has received"),
+]
+_Status: TypeAlias = Literal["accepted", "accepted_with_changes", "rejected"]
+
+
+class ASPMessage(BaseModel):
+    """Base of all messages: JSON in text frames of a WebSocket."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+
+    message_type: ClassVar[str] = ""
+    sender: ClassVar[frozenset[Side]] = frozenset()
+    feature: ClassVar[Feature | None] = None
+
+    timestamp: Annotated[
+        str | None, Field(max_length=64, description="When it was sent (ISO 8601, UTC)")
+    ] = None
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Learn the type from the field that says it."""
+        if "type" in cls.model_fields:
+            cls.message_type = cls.model_fields["type"].default
+
+    def to_json(self, timestamp: str | None = None) -> str:
+        """Return one JSON object, ``type`` first; members that are ``None`` are left out.
+
+        ``timestamp`` is when it is sent, where the message does not say so itself.
+        """
+        members = {"type": self.message_type} | self.model_dump(mode="json", exclude_none=True)
+        if timestamp is not None:
+            members.setdefault("timestamp", timestamp)
+        return orjson.dumps(members).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the message that ``text`` holds.
+
+        Raises:
+            Rejection: it is not JSON, not of this type, or a field is wrong.
+
+        """
+        message = parse_message(text)
+        if not isinstance(message, cls):
+            kind = cls.message_type or cls.__name__
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.INVALID_MESSAGE_TYPE,
+                    f"type: expected {kind}, not {message.message_type}",
+                    pointer="/type",
+                )
+            )
+        return message
+
+
+class SessionMessage(ASPMessage):
+    """Base of the messages that belong to one session."""
+
+    session_id: SessionId
+
+
+_CLIENT: Final = frozenset({Side.CLIENT})
+_SERVER: Final = frozenset({Side.SERVER})
+_BOTH: Final = _CLIENT | _SERVER
+
+
+class ProtocolCapabilitiesMessage(ASPMessage):
+    """What the server takes: the first message on every socket."""
+
+    sender = _SERVER
+    type: Literal["protocol.capabilities"] = "protocol.capabilities"
+    version: Annotated[str, Field(max_length=32, description="Version of ASP")] = "1.0.0"
+    capabilities: ProtocolCapabilities
+    server_id: Annotated[str | None, Field(max_length=128, description="Name of the server")] = None
+
+
+class ProtocolErrorMessage(ASPMessage):
+    """Something of the peer was wrong; with ``session_id``, in that session."""
+
+    sender = _BOTH
+    type: Literal["protocol.error"] = "protocol.error"
+    session_id: SessionId | None = None
+    error: ProtocolError
+
+
+class ProtocolGoAwayMessage(ASPMessage):
+    """The server will close this socket: start no more sessions on it, end those that run."""
+
+    sender = _SERVER
+    feature = Feature.GO_AWAY
+    type: Literal["protocol.go_away"] = "protocol.go_away"
+    reason: Annotated[_Word, Field(description="Why, such as `shutdown`")] = "shutdown"
+    grace_ms: Annotated[_Milliseconds, Field(description="Time (ms) until the socket closes")] = 0
+
+
+class SessionStartMessage(SessionMessage):
+    """The client asks for a session with this audio and this VAD."""
+
+    sender = _CLIENT
+    type: Literal["session.start"] = "session.start"
+    call_id: Annotated[str | None, Field(max_length=256, description="Id of the call")] = None
+    audio: AudioConfig = AudioConfig()
+    vad: VADConfig = VADConfig()
+    metadata: Annotated[
+        dict[str, Any] | None, Field(max_length=64, description="Anything; kept with the session")
+    ] = None
+    version: Annotated[_Version | None, Field(description="Version of ASP of the client (1.1)")] = (
+        None
+    )
+    features: Annotated[_Features | None, Field(description="Features that it knows (1.1)")] = None
+    audio_offers: Annotated[
+        tuple[AudioConfig, ...] | None,
+        Field(
+            min_length=1,
+            max_length=16,
+            strict=False,
+            description="Audio in order of preference, in place of `audio` (1.1)",
+        ),
+    ] = None
+    negotiation: Annotated[
+        NegotiationMode | None,
+        Field(description="What to do with audio that is not supported: nearest, or reject (1.1)"),
+    ] = None
+
+
+class SessionStartedMessage(SessionMessage):
+    """The server's answer: what both run now (``negotiated``), or why not (``errors``)."""
+
+    sender = _SERVER
+    type: Literal["session.started"] = "session.started"
+    status: _Status
+    negotiated: NegotiatedConfig | None = None
+    errors: _Errors | None = None
+    version: Annotated[_Version | None, Field(description="Version that both use (1.1)")] = None
+    features: Annotated[_Features | None, Field(description="Features that both know (1.1)")] = None
+    stream: Annotated[
+        int | None, Field(ge=0, le=65_535, description="The session's number in `asp16` (1.1)")
+    ] = None
+    config_digest: _Digest | None = None
+    resume_token: _Token | None = None
+    resume_window_ms: Annotated[
+        _Milliseconds | None, Field(description="How long it can be resumed after a drop (1.1)")
+    ] = None
+
+
+class SessionConfirmMessage(SessionMessage):
+    """The sender has applied the configuration; the digest is of what it runs."""
+
+    sender = _CLIENT
+    feature = Feature.CONFIG_DIGEST
+    type: Literal["session.confirm"] = "session.confirm"
+    config_digest: _Digest
+
+
+class SessionUpdateMessage(SessionMessage):
+    """The client asks for other VAD values; what is left out stays as it is."""
+
+    sender = _CLIENT
+    type: Literal["session.update"] = "session.update"
+    vad: Annotated[VADConfig, Field(description="Only the fields to change")] = VADConfig()
+    scope: Annotated[
+        Literal["session", "turn"] | None,
+        Field(description="`turn`: only until the next utterance ends (1.1)"),
+    ] = None
+
+    @field_serializer("vad")
+    def _only_what_was_given(self, vad: VADConfig) -> dict[str, Any]:
+        return vad.model_dump(mode="json", exclude_unset=True)
+
+
+class SessionUpdatedMessage(SessionMessage):
+    """The answer to an update: what both run from the named audio message on."""
+
+    sender = _SERVER
+    type: Literal["session.updated"] = "session.updated"
+    status: _Status
+    negotiated: NegotiatedConfig | None = None
+    errors: _Errors | None = None
+    effective_seq: Annotated[
+        _Count | None,
+        Field(description="Number of the client's first audio message under the new values"),
+    ] = None
+    effective_samples: Annotated[
+        _Count | None, Field(description="The same as samples since the session began")
+    ] = None
+    config_digest: _Digest | None = None
+
+
+class SessionEndMessage(SessionMessage):
+    """The client ends the session."""
+
+    sender = _CLIENT
+    type: Literal["session.end"] = "session.end"
+    reason: Annotated[_Word | None, Field(description="Why, such as `call_hangup`")] = None
+
+
+class SessionEndedMessage(SessionMessage):
+    """The session is over: as the client asked, or as the server decided."""
+
+    sender = _SERVER
+    type: Literal["session.ended"] = "session.ended"
+    duration_seconds: Annotated[float, Field(ge=0, description="How long it was (s)")] = 0.0
+    statistics: SessionStatistics = SessionStatistics()
+    reason: Annotated[_Word | None, Field(description="Why, where the server ended it")] = None
+
+
+class SessionAckMessage(SessionMessage):
+    """How far the session's messages have arrived: the peer need not keep those any longer."""
+
+    sender = _BOTH
+    feature = Feature.SESSION_RESUME
+    type: Literal["session.ack"] = "session.ack"
+    received: _Received
+
+
+class SessionResumeMessage(SessionMessage):
+    """A client goes on, on a new socket, with a session whose socket was lost."""
+
+    sender = _CLIENT
+    feature = Feature.SESSION_RESUME
+    type: Literal["session.resume"] = "session.resume"
+    resume_token: _Token
+    received: _Received
+    sending_from: Annotated[
+        _Count, Field(description="Number of the oldest message that the client still keeps")
+    ]
+
+
+class SessionResumedMessage(SessionMessage):
+    """The server goes on as well: each side now sends again what the other has not received."""
+
+    sender = _SERVER
+    feature = Feature.SESSION_RESUME
+    type: Literal["session.resumed"] = "session.resumed"
+    status: Literal["accepted", "rejected"]
+    received: Annotated[_Received | None, Field()] = None
+    sending_from: Annotated[
+        _Count | None, Field(description="Number of the oldest message that the server still keeps")
+    ] = None
+    resume_token: Annotated[
+        _Token | None,
+        Field(description="For the next time; the one before is void once it is used"),
+    ] = None
+    errors: _Errors | None = None
+
+
+class AudioSpeechStartMessage(SessionMessage):
+    """The sender has detected speech. The positions are of 1.1 (``speech_events``)."""
+
+    sender = _BOTH
+    type: Literal["audio.speech_start"] = "audio.speech_start"
+    start_ms: Annotated[
+        _Milliseconds | None, Field(description="Media time (ms) at which it began")
+    ] = None
+    prefix_ms: Annotated[
+        _Milliseconds | None, Field(description="Audio (ms) before it that belongs to it")
+    ] = None
+    confirmed: Annotated[
+        bool | None, Field(description="Whether it has lasted for `min_speech_ms`")
+    ] = None
+
+
+class AudioSpeechEndMessage(SessionMessage):
+    """The speech has ended; or it was none (``discarded``). Always paired with a start."""
+
+    sender = _BOTH
+    type: Literal["audio.speech_end"] = "audio.speech_end"
+    duration_ms: Annotated[_Milliseconds | None, Field(description="How long it was (ms)")] = None
+    start_ms: Annotated[
+        _Milliseconds | None, Field(description="Media time (ms) at which it began")
+    ] = None
+    end_ms: Annotated[
+        _Milliseconds | None, Field(description="Media time (ms) at which it ended")
+    ] = None
+    discarded: Annotated[bool | None, Field(description="Too short to be speech")] = None
+    reason: Annotated[
+        _Word | None, Field(description="`silence`, `too_short`, `max_duration` or `committed`")
+    ] = None
+
+
+class AudioEndMessage(SessionMessage):
+    """The utterance is complete: answer it now."""
+
+    sender = _CLIENT
+    type: Literal["audio.end"] = "audio.end"
+
+
+class ResponseStartMessage(SessionMessage):
+    """The server begins to answer; its audio follows."""
+
+    sender = _SERVER
+    type: Literal["response.start"] = "response.start"
+    text: Annotated[_Text, Field(description="What will be said, as far as it is known")] = ""
+    response_id: Annotated[
+        _Id | None, Field(description="Id of the answer (`response_control`)")
+    ] = None
+    generation: Annotated[
+        int | None,
+        Field(ge=0, le=65_535, description="The answer's number in `asp16` (`response_control`)"),
+    ] = None
+
+
+class ResponseEndMessage(SessionMessage):
+    """The answer is complete, or was interrupted. The members are of ``response_control``."""
+
+    sender = _SERVER
+    type: Literal["response.end"] = "response.end"
+    response_id: Annotated[_Id | None, Field(description="Id of the answer")] = None
+    interrupted: Annotated[bool | None, Field(description="Whether it was cut short")] = None
+    sent_ms: Annotated[_Milliseconds | None, Field(description="Audio (ms) that was sent")] = None
+    played_ms: Annotated[
+        _Milliseconds | None, Field(description="Audio (ms) that was heard, as far as it is known")
+    ] = None
+    reason: Annotated[_Word | None, Field(description="Why it was cut short")] = None
+
+
+class ResponseCancelMessage(SessionMessage):
+    """The client stops an answer, and says how much of it was heard."""
+
+    sender = _CLIENT
+    feature = Feature.RESPONSE_CONTROL
+    type: Literal["response.cancel"] = "response.cancel"
+    response_id: _Id
+    played_ms: Annotated[_Milliseconds, Field(description="Audio (ms) of it that was heard")] = 0
+    reason: Annotated[Literal["barge_in", "manual"], Field(description="Why")] = "manual"
+
+
+class PlaybackMarkMessage(SessionMessage):
+    """A place in an answer. The server sets it; the client says what became of it."""
+
+    sender = _BOTH
+    feature = Feature.PLAYBACK_MARKS
+    type: Literal["playback.mark"] = "playback.mark"
+    mark_id: Annotated[_Id, Field(description="Id of the mark, chosen by the server")]
+    response_id: Annotated[_Id | None, Field(description="The answer that it stands in")] = None
+    outcome: Annotated[
+        Literal["played", "cleared"] | None,
+        Field(description="From the client: all before it was heard, or was thrown away"),
+    ] = None
+    played_ms: Annotated[
+        _Milliseconds | None, Field(description="From the client: audio (ms) heard of the answer")
+    ] = None
+
+
+class TurnOverrideMessage(SessionMessage):
+    """The server asks for other VAD values in the next turn, as for digits read aloud.
+
+    The client answers with a ``session.update`` of scope ``turn``: only the client knows between
+    which of its frames the values change.
+    """
+
+    sender = _SERVER
+    feature = Feature.TURN_OVERRIDES
+    type: Literal["turn.override"] = "turn.override"
+    vad: Annotated[VADConfig, Field(description="Only the fields to change")]
+
+    @field_serializer("vad")
+    def _only_what_was_given(self, vad: VADConfig) -> dict[str, Any]:
+        return vad.model_dump(mode="json", exclude_unset=True)
+
+
+class DtmfMessage(SessionMessage):
+    """The caller pressed a key."""
+
+    sender = _CLIENT
+    feature = Feature.DTMF
+    type: Literal["dtmf"] = "dtmf"
+    digit: Annotated[str, Field(pattern=r"^[0-9A-D*#]$", description="0-9, A-D, `*` or `#`")]
+    duration_ms: Annotated[_Milliseconds | None, Field(description="How long (ms)")] = None
+
+
+class CallActionMessage(SessionMessage):
+    """What to do with the call, once everything before it has been played."""
+
+    sender = _SERVER
+    feature = Feature.CALL_ACTION
+    type: Literal["call.action"] = "call.action"
+    action: Annotated[Literal["transfer", "hangup"], Field(description="What to do")]
+    target: Annotated[str | None, Field(max_length=256, description="Where to transfer")] = None
+    reason: Annotated[_Text | None, Field(description="Why")] = None
+
+
+MESSAGES: Final[dict[str, type[ASPMessage]]] = {
+    message.message_type: message
+    for message in (
+        ProtocolCapabilitiesMessage,
+        SessionStartMessage,
+        SessionStartedMessage,
+        SessionConfirmMessage,
+        SessionUpdateMessage,
+        SessionUpdatedMessage,
+        SessionEndMessage,
+        SessionEndedMessage,
+        SessionAckMessage,
+        SessionResumeMessage,
+        SessionResumedMessage,
+        AudioSpeechStartMessage,
+        AudioSpeechEndMessage,
+        AudioEndMessage,
+        ResponseStartMessage,
+        ResponseEndMessage,
+        ResponseCancelMessage,
+        PlaybackMarkMessage,
+        TurnOverrideMessage,
+        DtmfMessage,
+        CallActionMessage,
+        ProtocolErrorMessage,
+        ProtocolGoAwayMessage,
+    )
+}
+"""Type → class, in the order of a session."""
+
+
+def parse_message(text: str | bytes) -> ASPMessage:
+    """Return the message that one text frame holds.
+
+    Raises:
+        Rejection: 1001, it is not JSON, or a field is missing or wrong; 1003, the type is
+            unknown; 3001, a VAD parameter has the wrong type. The error points at the field.
+
+    """
+    found = read_object(text)
+    session_id = session_id_of(found)
+    kind = found["type"]
+    message = MESSAGES.get(kind)
+    if message is None:
+        raise Rejection(
+            protocol_error(
+                ErrorCode.INVALID_MESSAGE_TYPE,
+                f"type: there is no message {kind[:64]!r}",
+                pointer="/type",
+                supported=list(MESSAGES),
+            ),
+            session_id,
+        )
+    try:
+        return message.model_validate_json(text)
+    except ValidationError as error:
+        raise Rejection(_wrong_field(error), session_id) from None
+
+
+def read_object(text: str | bytes) -> dict[str, Any]:
+    """Return the JSON object of a text frame; its ``type`` is a string.
+
+    Raises:
+        Rejection: 1001, with the place where it is wrong.
+
+    """
+    if len(text) > MAX_TEXT:
+        raise _malformed(f"the message has {len(text)} characters; {MAX_TEXT} are allowed", "")
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise _malformed(f"the message is not JSON: {error}", "") from None
+    if not isinstance(found, dict):
+        raise _malformed("the message must be a JSON object", "")
+    if "type" not in found:
+        raise _malformed("type: missing", "/type", session_id_of(found))
+    if not isinstance(found["type"], str):
+        raise _malformed("type: must be a string", "/type", session_id_of(found))
+    return found
+
+
+def session_id_of(found: dict[str, Any]) -> str | None:
+    """Return the session that a message names, where that is legal."""
+    session_id = found.get("session_id")
+    legal = isinstance(session_id, str) and 1 <= len(session_id) <= 128
+    return session_id if legal else None
+
+
+def _malformed(message: str, pointer: str, session_id: str | None = None) -> Rejection:
+    return Rejection(
+        protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer), session_id
+    )
+
+
+def _wrong_field(error: ValidationError) -> ProtocolError:
+    """Return the first thing that is wrong, with a JSON Pointer (RFC 6901) to it."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = [str(step) for step in first["loc"] if not _names_a_type(step)]
+    in_vad = path[:1] == ["vad"]
+    code = ErrorCode.INVALID_VAD_PARAMETER if in_vad else ErrorCode.INVALID_MESSAGE_FORMAT
+    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
+    return protocol_error(code, f"{'.'.join(path) or 'message'}: {first['msg']}", pointer=pointer)
+
+
+def _names_a_type(step: int | str) -> bool:
+    """Tell whether a step of a validator's path is the branch of a union, not a member."""
+    return isinstance(step, str) and (step in {"AudioEncoding", "Framing"} or "[" in step)
