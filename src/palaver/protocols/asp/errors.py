@@ -13,7 +13,9 @@ from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from palaver.errors import PalaverError
 
@@ -22,10 +24,12 @@ __all__ = [
     "ErrorCategory",
     "ErrorCode",
     "ErrorRule",
+    "JsonObject",
     "Misuse",
     "ProtocolError",
     "Rejection",
     "close_code",
+    "field_error",
     "protocol_error",
 ]
 
@@ -204,7 +208,19 @@ def close_code(code: ErrorCode) -> int:
     return 4000 + number + (0 if group == 1 else 100 * group)
 
 
-Pointer: TypeAlias = Annotated[str, Field(max_length=1024)]
+def _json_object(found: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what cannot be written again, such as an integer of more than 64 bits."""
+    try:
+        orjson.dumps(found)
+    except orjson.JSONEncodeError as error:
+        raise PydanticCustomError("json", "must be JSON: {why}", {"why": str(error)}) from None
+    return found
+
+
+JsonObject: TypeAlias = Annotated[
+    dict[str, Any], Field(max_length=64), AfterValidator(_json_object)
+]
+"""An object of any JSON, with at most 64 members; the size of the message bounds the rest."""
 
 
 class ProtocolError(BaseModel):
@@ -214,7 +230,7 @@ class ProtocolError(BaseModel):
     ``supported`` where a value is not.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
     code: Annotated[int, Field(ge=1, le=99_999, description="A number of the error table")]
     category: Annotated[
@@ -226,9 +242,9 @@ class ProtocolError(BaseModel):
     name: Annotated[str | None, Field(max_length=64, description="The short name of the code")] = (
         None
     )
-    details: Annotated[
-        dict[str, Any] | None, Field(description="The field, and what is supported")
-    ] = None
+    details: Annotated[JsonObject | None, Field(description="The field, and what is supported")] = (
+        None
+    )
     recoverable: Annotated[
         bool, Field(description="Whether the sender of the error goes on with the session")
     ] = True
@@ -257,3 +273,45 @@ def protocol_error(code: ErrorCode, message: str, **details: Any) -> ProtocolErr
         details=details or None,
         recoverable=ERRORS[code].recoverable,
     )
+
+
+# pydantic's word for what is wrong → ours, filled in from its context.
+_TEXTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "missing": "missing",
+        "string_type": "must be a string",
+        "string_too_short": "must not be empty",
+        "string_too_long": "must have at most {max_length} characters",
+        "string_pattern_mismatch": "must match {pattern}",
+        "int_type": "must be an integer",
+        "float_type": "must be a number",
+        "greater_than_equal": "must be at least {ge}",
+        "less_than_equal": "must be at most {le}",
+        "bool_type": "must be true or false",
+        "dict_type": "must be an object",
+        "model_type": "must be an object",
+        "tuple_type": "must be an array",
+        "too_short": "must not be empty",
+        "too_long": "must hold at most {max_length} items",
+        "enum": "must be {expected}",
+        "literal_error": "must be {expected}",
+        "json_invalid": "is not JSON: {error}",
+    }
+)
+
+
+def field_error(error: ValidationError) -> ProtocolError:
+    """Return the first thing that is wrong, with a JSON Pointer (RFC 6901) to it."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = [str(step) for step in first["loc"] if not _names_a_type(step)]
+    in_vad = path[:1] == ["vad"]
+    code = ErrorCode.INVALID_VAD_PARAMETER if in_vad else ErrorCode.INVALID_MESSAGE_FORMAT
+    pointer = "".join("/" + step for step in path)
+    text = _TEXTS.get(first["type"], first["msg"]).format_map(first.get("ctx", {}))
+    where = f"{'.'.join(path)}:" if path else "the message"
+    return protocol_error(code, f"{where} {text}", pointer=pointer)
+
+
+def _names_a_type(step: int | str) -> bool:
+    """Tell whether a step of a validator's path is the branch of a union, not a member."""
+    return "[" in str(step)

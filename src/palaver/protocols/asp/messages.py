@@ -21,7 +21,14 @@ from palaver.protocols.asp.config import (
     SessionStatistics,
     VADConfig,
 )
-from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
+from palaver.protocols.asp.errors import (
+    ErrorCode,
+    JsonObject,
+    ProtocolError,
+    Rejection,
+    field_error,
+    protocol_error,
+)
 
 __all__ = [
     "MAX_TEXT",
@@ -93,7 +100,8 @@ _Text: TypeAlias = Annotated[str, Field(max_length=16_384)]
 _Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 _Version: TypeAlias = Annotated[
-    str, Field(pattern=r"^\d{1,6}\.\d{1,6}\.\d{1,6}$", description="Version of ASP (semver)")
+    str,
+    Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$", description="Version of ASP (semver)"),
 ]
 _Features: TypeAlias = Annotated[
     tuple[_Word, ...], Field(max_length=64, strict=False, description="Names of features")
@@ -159,7 +167,8 @@ class ASPMessage(BaseModel):
                     ErrorCode.INVALID_MESSAGE_TYPE,
                     f"type: expected {kind}, not {message.message_type}",
                     pointer="/type",
-                )
+                ),
+                getattr(message, "session_id", None),
             )
         return message
 
@@ -168,6 +177,11 @@ class SessionMessage(ASPMessage):
     """Base of the messages that belong to one session."""
 
     session_id: SessionId
+
+
+def _only_what_was_given(vad: VADConfig) -> dict[str, Any]:
+    """Leave the rest to the peer: to its own values, or to those that are in force."""
+    return vad.model_dump(mode="json", exclude_unset=True)
 
 
 _CLIENT: Final = frozenset({Side.CLIENT})
@@ -212,9 +226,9 @@ class SessionStartMessage(SessionMessage):
     call_id: Annotated[str | None, Field(max_length=256, description="Id of the call")] = None
     audio: AudioConfig = AudioConfig()
     vad: VADConfig = VADConfig()
-    metadata: Annotated[
-        dict[str, Any] | None, Field(max_length=64, description="Anything; kept with the session")
-    ] = None
+    metadata: Annotated[JsonObject | None, Field(description="Anything; kept with the session")] = (
+        None
+    )
     version: Annotated[_Version | None, Field(description="Version of ASP of the client (1.1)")] = (
         None
     )
@@ -232,6 +246,8 @@ class SessionStartMessage(SessionMessage):
         NegotiationMode | None,
         Field(description="What to do with audio that is not supported: nearest, or reject (1.1)"),
     ] = None
+
+    _vad = field_serializer("vad")(_only_what_was_given)
 
 
 class SessionStartedMessage(SessionMessage):
@@ -274,9 +290,7 @@ class SessionUpdateMessage(SessionMessage):
         Field(description="`turn`: only until the next utterance ends (1.1)"),
     ] = None
 
-    @field_serializer("vad")
-    def _only_what_was_given(self, vad: VADConfig) -> dict[str, Any]:
-        return vad.model_dump(mode="json", exclude_unset=True)
+    _vad = field_serializer("vad")(_only_what_was_given)
 
 
 class SessionUpdatedMessage(SessionMessage):
@@ -310,7 +324,7 @@ class SessionEndedMessage(SessionMessage):
 
     sender = _SERVER
     type: Literal["session.ended"] = "session.ended"
-    duration_seconds: Annotated[float, Field(ge=0, description="How long it was (s)")] = 0.0
+    duration_seconds: Annotated[float, Field(ge=0, le=1e9, description="How long it was (s)")] = 0.0
     statistics: SessionStatistics = SessionStatistics()
     reason: Annotated[_Word | None, Field(description="Why, where the server ended it")] = None
 
@@ -465,9 +479,7 @@ class TurnOverrideMessage(SessionMessage):
     type: Literal["turn.override"] = "turn.override"
     vad: Annotated[VADConfig, Field(description="Only the fields to change")]
 
-    @field_serializer("vad")
-    def _only_what_was_given(self, vad: VADConfig) -> dict[str, Any]:
-        return vad.model_dump(mode="json", exclude_unset=True)
+    _vad = field_serializer("vad")(_only_what_was_given)
 
 
 class DtmfMessage(SessionMessage):
@@ -547,7 +559,7 @@ def parse_message(text: str | bytes) -> ASPMessage:
     try:
         return message.model_validate_json(text)
     except ValidationError as error:
-        raise Rejection(_wrong_field(error), session_id) from None
+        raise Rejection(field_error(error), session_id) from None
 
 
 def read_object(text: str | bytes) -> dict[str, Any]:
@@ -583,18 +595,3 @@ def _malformed(message: str, pointer: str, session_id: str | None = None) -> Rej
     return Rejection(
         protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer), session_id
     )
-
-
-def _wrong_field(error: ValidationError) -> ProtocolError:
-    """Return the first thing that is wrong, with a JSON Pointer (RFC 6901) to it."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    path = [str(step) for step in first["loc"] if not _names_a_type(step)]
-    in_vad = path[:1] == ["vad"]
-    code = ErrorCode.INVALID_VAD_PARAMETER if in_vad else ErrorCode.INVALID_MESSAGE_FORMAT
-    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in path)
-    return protocol_error(code, f"{'.'.join(path) or 'message'}: {first['msg']}", pointer=pointer)
-
-
-def _names_a_type(step: int | str) -> bool:
-    """Tell whether a step of a validator's path is the branch of a union, not a member."""
-    return isinstance(step, str) and (step in {"AudioEncoding", "Framing"} or "[" in step)
