@@ -10,10 +10,18 @@ from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "FRAMES_PER_MESSAGE",
@@ -78,7 +86,8 @@ _FROZEN: Final = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_
 _MAX_INTEGER: Final = 2**53
 _Integer: TypeAlias = Annotated[int, Field(ge=-_MAX_INTEGER, le=_MAX_INTEGER)]
 _Word: TypeAlias = Annotated[str, Field(max_length=32)]
-_FREE: Final = {"union_mode": "left_to_right"}
+_MAX_NUMBER: Final = 1e9
+_Number: TypeAlias = Annotated[float, Field(ge=-_MAX_NUMBER, le=_MAX_NUMBER)]
 
 
 def _legal(description: str, **schema: Any) -> Any:
@@ -103,7 +112,7 @@ class AudioConfig(BaseModel):
         _Integer, _legal("Samples a second (Hz)", enum=list(SAMPLE_RATES_HZ))
     ] = 8_000
     encoding: Annotated[
-        AudioEncoding | _Word,
+        Annotated[AudioEncoding, Field(strict=False)] | _Word,
         Field(
             union_mode="left_to_right",
             description="How a sample is written",
@@ -115,7 +124,7 @@ class AudioConfig(BaseModel):
         _Integer, _legal("Milliseconds of one frame", enum=list(FRAME_DURATIONS_MS))
     ] = 20
     framing: Annotated[
-        Framing | _Word | None,
+        Annotated[Framing, Field(strict=False)] | _Word | None,
         Field(
             union_mode="left_to_right",
             description="What stands before the audio in a binary message (1.1)",
@@ -176,13 +185,13 @@ class VADConfig(BaseModel):
         _Integer, _ranged("min_speech_ms", "Voiced time (ms) below which speech is discarded")
     ] = 250
     threshold: Annotated[
-        float, _ranged("threshold", "Probability from which a frame is speech")
+        _Number, _ranged("threshold", "Probability from which a frame is speech")
     ] = 0.5
     ring_buffer_frames: Annotated[
         _Integer, _ranged("ring_buffer_frames", "Frames over which speech is smoothed")
     ] = 5
     speech_ratio: Annotated[
-        float, _ranged("speech_ratio", "Part of the ring that must be speech")
+        _Number, _ranged("speech_ratio", "Part of the ring that must be speech")
     ] = 0.4
     prefix_padding_ms: Annotated[
         _Integer, _ranged("prefix_padding_ms", "Audio (ms) kept from before the speech")
@@ -191,7 +200,7 @@ class VADConfig(BaseModel):
     def validate(self) -> list[str]:  # type: ignore[override] # pydantic's own is deprecated
         """Return what is out of its range, in sentences; nothing where it is legal."""
         return [
-            f"{name} must be {least:g}-{most:g}, not {getattr(self, name):g}"
+            f"{name} must be {least:g}-{most:g}, not {getattr(self, name)}"
             for name, (least, most) in VAD_RANGES.items()
             if not least <= getattr(self, name) <= most
         ]
@@ -232,14 +241,32 @@ class ProtocolCapabilities(BaseModel):
     ] = VADConfig()
 
 
+def _scalar(value: Any) -> Any:
+    """Refuse what no field of a configuration can hold."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and abs(value) <= _MAX_INTEGER:
+        return value
+    if isinstance(value, str) and len(value) <= 128:
+        return value
+    raise PydanticCustomError("scalar", "must be a short string, a number, true or false")
+
+
+_Scalar: TypeAlias = Annotated[
+    Any,
+    AfterValidator(_scalar),
+    WithJsonSchema({"type": ["string", "number", "boolean"], "maxLength": 128}),
+]
+
+
 class Adjustment(BaseModel):
     """One value that is not the one that was asked for. A peer of 1.0.0 takes no other member."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = _FROZEN
 
     field: Annotated[str, Field(max_length=128, description="Dotted, as `vad.threshold`")]
-    requested: Annotated[Any, Field(description="The value that was asked for")]
-    applied: Annotated[Any, Field(description="The value that is used")]
+    requested: Annotated[_Scalar, Field(description="The value that was asked for")]
+    applied: Annotated[_Scalar, Field(description="The value that is used")]
     reason: Annotated[str, Field(max_length=512, description="Why")]
 
 
@@ -249,7 +276,10 @@ _Adjustments: TypeAlias = Annotated[
 
 
 class NegotiatedConfig(BaseModel):
-    """What both sides run from now on, and where it is not what the client asked for."""
+    """What both sides run from now on, and where it is not what the client asked for.
+
+    It is legal: whoever has one can run it.
+    """
 
     model_config = _FROZEN
 
@@ -257,18 +287,28 @@ class NegotiatedConfig(BaseModel):
     vad: VADConfig
     adjustments: _Adjustments = ()
 
+    @model_validator(mode="after")
+    def _is_legal(self) -> Self:
+        errors = self.audio.validate() + self.vad.validate()
+        if errors:
+            raise PydanticCustomError("illegal", "{errors}", {"errors": "; ".join(errors)})
+        return self
+
+
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]
+
 
 class SessionStatistics(BaseModel):
     """What a session was, counted by the server."""
 
     model_config = _FROZEN
 
-    audio_frames_received: Annotated[int, Field(ge=0, description="Frames heard")] = 0
-    audio_frames_sent: Annotated[int, Field(ge=0, description="Frames said")] = 0
-    vad_speech_events: Annotated[int, Field(ge=0, description="Starts of speech")] = 0
-    barge_in_count: Annotated[int, Field(ge=0, description="Answers that were interrupted")] = 0
+    audio_frames_received: Annotated[_Count, Field(description="Frames heard")] = 0
+    audio_frames_sent: Annotated[_Count, Field(description="Frames said")] = 0
+    vad_speech_events: Annotated[_Count, Field(description="Starts of speech")] = 0
+    barge_in_count: Annotated[_Count, Field(description="Answers that were interrupted")] = 0
     average_response_latency_ms: Annotated[
-        float, Field(ge=0, description="From the end of an utterance to the first audio")
+        _Number, Field(ge=0, description="From the end of an utterance to the first audio")
     ] = 0.0
 
 
