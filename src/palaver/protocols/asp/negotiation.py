@@ -95,7 +95,7 @@ def negotiate(request: ConfigRequest, capabilities: ProtocolCapabilities) -> Neg
             chosen = offer
             break
         refused += errors
-    if chosen is None and request.mode == "adjust" and all(supported.values()):
+    if chosen is None and request.mode == "adjust" and _adjustable(offers[0], supported):
         chosen, adjustments = _nearest(offers[0], supported)
     if chosen is None:
         return Negotiation(None, tuple(refused[:64]))
@@ -170,7 +170,9 @@ def _unsupported(
     errors = []
     for name, code in _AUDIO_ERRORS.items():
         value, values = getattr(offer, name), supported[name]
-        if value in values or (name == "framing" and value is None):
+        if value is None:
+            value = Framing.HASH12  # what a client means that names no framing
+        if value in values:
             continue
         allowed = ", ".join(str(one) for one in values) or "nothing"
         path = f"{where}.{name}"
@@ -184,6 +186,12 @@ def _unsupported(
             )
         )
     return errors
+
+
+def _adjustable(offer: AudioConfig, supported: Mapping[str, tuple[Any, ...]]) -> bool:
+    """Tell whether each value can be replaced; a client that names no framing knows only one."""
+    known = offer.framing is not None or Framing.HASH12 in supported["framing"]
+    return known and all(supported.values())
 
 
 def _nearest(
