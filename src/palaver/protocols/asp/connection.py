@@ -1,0 +1,243 @@
+"""What both ends of a socket share: reading, refusing, and what is to be sent."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
+from palaver.protocols.asp.events import Close, ErrorSent, Event, Output
+from palaver.protocols.asp.frames import AudioFrame, FrameKey, unpack
+from palaver.protocols.asp.messages import (
+    ASPMessage,
+    ProtocolErrorMessage,
+    SessionMessage,
+    Side,
+    parse_message,
+    read_object,
+    session_id_of,
+)
+from palaver.protocols.asp.session import Session
+from palaver.protocols.asp.states import UNNUMBERED, LinkState
+
+__all__ = ["Connection"]
+
+SessionT = TypeVar("SessionT", bound=Session)
+
+
+class Connection(ABC, Generic[SessionT]):
+    """One socket, without the socket.
+
+    Give it what arrives (``receive_text``, ``receive_bytes``) and the time (``handle_timeout``,
+    due at ``next_timeout``); hand the events that come back to the application, then send what
+    ``take_output`` returns, in that order. ``now`` is in seconds and never runs backwards.
+    ``on_output`` is called when there is something to take.
+
+    Nothing that a peer sends raises: it is answered with its error.
+    """
+
+    side: Side
+
+    def __init__(self, stamp: Callable[[float], str], on_output: Callable[[], None]) -> None:
+        self.state = LinkState.CONNECTED
+        self.sessions: dict[str, SessionT] = {}
+        self.closing: Close | None = None
+        self._stamp = stamp
+        self._on_output = on_output
+        self._keys: dict[FrameKey, SessionT] = {}
+        self._output: list[Output] = []
+        self._quiet_until = 0.0
+        self._quiet = 0
+
+    # --- in ---------------------------------------------------------------------------------
+
+    def receive_text(self, text: str, now: float) -> list[Event]:
+        """Take a text message."""
+        if self.closing is not None or self.state is LinkState.CLOSED:
+            return []
+        try:
+            found = read_object(text)
+        except Rejection as rejection:
+            return self._refuse(rejection, now)
+        taken = self._receive_special(found, text, now)
+        if taken is not None:
+            return taken
+        self._count(found, now)
+        return self._receive_message(text, now)
+
+    def receive_bytes(self, data: bytes, now: float) -> list[Event]:
+        """Take a binary message: audio."""
+        if self.closing is not None or self.state is LinkState.CLOSED:
+            return []
+        try:
+            frame = unpack(data, self._other_side(), numbered=None in self._keys)
+        except Rejection as rejection:
+            return self._refuse_audio(rejection, None, now)
+        session = self._keys.get(frame.key)
+        if session is None or session.framing is not frame.framing:
+            return self._refuse_audio(self._unknown_audio(frame), None, now)
+        if session.resumable and session.count_received():
+            self._acknowledge(session, now)
+        try:
+            return self._receive_audio(session, frame, now)
+        except Rejection as rejection:
+            return self._refuse_audio(rejection, session, now)
+
+    @abstractmethod
+    def closed(self, now: float) -> list[Event]:
+        """Take note that the socket is gone."""
+
+    @abstractmethod
+    def next_timeout(self) -> float | None:
+        """Return when ``handle_timeout`` is due, if nothing comes before."""
+
+    @abstractmethod
+    def handle_timeout(self, now: float) -> list[Event]:
+        """Do what is due."""
+
+    # --- out --------------------------------------------------------------------------------
+
+    def take_output(self) -> list[Output]:
+        """Return what is to be sent, in order, and forget it. Nothing follows a ``Close``."""
+        output, self._output = self._output, []
+        return output
+
+    def put(self, message: Output) -> None:
+        """Send this after what was put before; nothing after a ``Close``."""
+        if self.closing is not None or self.state is LinkState.CLOSED:
+            return
+        if isinstance(message, Close):
+            self.closing = message
+        self._output.append(message)
+        if len(self._output) == 1:
+            self._on_output()
+
+    def release(self, session: SessionT) -> None:
+        """Let a session go that has ended, or that is on another socket now."""
+        if self.sessions.get(session.id) is session:
+            del self.sessions[session.id]
+            if self._keys.get(session.key) is session:
+                del self._keys[session.key]
+
+    # --- shared -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def _receive_special(self, found: dict[str, Any], text: str, now: float) -> list[Event] | None:
+        """Take what is not a message of ASP, or not now; ``None``: it is one."""
+
+    @abstractmethod
+    def _dispatch(self, message: ASPMessage, now: float) -> list[Event]:
+        """Take a message that this side may receive.
+
+        Raises:
+            Rejection: it cannot be taken.
+
+        """
+
+    @abstractmethod
+    def _receive_audio(self, session: SessionT, frame: AudioFrame, now: float) -> list[Event]:
+        """Take the audio of a session on this socket."""
+
+    @abstractmethod
+    def _acknowledge(self, session: SessionT, now: float) -> None:
+        """Say how far the session's messages have arrived."""
+
+    @abstractmethod
+    def _tell(self, session: SessionT, error: ProtocolError, now: float) -> None:
+        """Send an error of a session."""
+
+    def _refuse(self, rejection: Rejection, now: float) -> list[Event]:
+        """Answer what cannot be taken with its error."""
+        error, session_id = rejection.error, rejection.session_id
+        session = self.sessions.get(session_id or "")
+        if session is not None:
+            self._tell(session, error, now)
+        else:
+            self._send(ProtocolErrorMessage(session_id=session_id, error=error), now)
+        return [ErrorSent(session_id, error)]
+
+    def _attach(self, session: SessionT) -> None:
+        self.sessions[session.id] = session
+        self._keys[session.key] = session
+
+    def _send(self, message: ASPMessage, now: float) -> None:
+        self.put(message.to_json(self._stamp(now)))
+
+    def _other_side(self) -> Side:
+        return Side.CLIENT if self.side is Side.SERVER else Side.SERVER
+
+    def _count(self, found: dict[str, Any], now: float) -> None:
+        """Count a message of a session before it is looked at: its sender has counted it."""
+        session = self.sessions.get(session_id_of(found) or "")
+        numbered = session is not None and session.resumable and found["type"] not in UNNUMBERED
+        if session is not None and numbered and session.count_received():
+            self._acknowledge(session, now)
+
+    def _receive_message(self, text: str, now: float) -> list[Event]:
+        try:
+            message = parse_message(text)
+            self._check_sender(message)
+            return self._dispatch(message, now)
+        except Rejection as rejection:
+            return self._refuse(rejection, now)
+
+    def _check_sender(self, message: ASPMessage) -> None:
+        """See that the peer may send it: its side, and the features of the session.
+
+        Raises:
+            Rejection: 1003.
+
+        """
+        kind = message.message_type
+        session_id = message.session_id if isinstance(message, SessionMessage) else None
+        if self._other_side() not in message.sender:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.INVALID_MESSAGE_TYPE,
+                    f"type: {kind} is not sent by a {self._other_side()}",
+                    pointer="/type",
+                ),
+                session_id,
+            )
+        session = self.sessions.get(session_id or "")
+        if message.feature is None or session is None or message.feature in session.features:
+            return
+        raise Rejection(
+            protocol_error(
+                ErrorCode.INVALID_MESSAGE_TYPE,
+                f"type: {kind} needs the feature {message.feature}, which was not agreed on",
+                pointer="/type",
+                feature=str(message.feature),
+            ),
+            session_id,
+        )
+
+    def _refuse_audio(
+        self, rejection: Rejection, session: SessionT | None, now: float
+    ) -> list[Event]:
+        """Answer bad audio, but not each time: a flood of it must not become one of errors."""
+        error = rejection.error
+        if session is not None:
+            quiet = session.worth_telling(error, now)
+            if quiet is None:
+                return []
+            self._tell(session, error, now)
+            return [ErrorSent(session.id, error, quiet)]
+        if now < self._quiet_until:
+            self._quiet += 1
+            return []
+        quiet, self._quiet, self._quiet_until = self._quiet, 0, now + 1.0
+        self._send(ProtocolErrorMessage(error=error), now)
+        return [ErrorSent(None, error, quiet)]
+
+    @staticmethod
+    def _unknown_audio(frame: AudioFrame) -> Rejection:
+        key = frame.key
+        which = f"hash {key.hex()}" if isinstance(key, bytes) else f"stream {key}"
+        return Rejection(
+            protocol_error(
+                ErrorCode.SESSION_NOT_FOUND,
+                f"audio of {which} ({frame.framing}): there is no such session on this socket",
+            )
+        )

@@ -1,0 +1,423 @@
+"""The server's end of a socket: it says what it takes, and answers what it is asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from palaver.protocols.asp import legacy
+from palaver.protocols.asp.actions import ACTIONS
+from palaver.protocols.asp.config import VERSION, Framing, NegotiatedConfig
+from palaver.protocols.asp.connection import Connection
+from palaver.protocols.asp.errors import (
+    ErrorCode,
+    ProtocolError,
+    Rejection,
+    close_code,
+    protocol_error,
+)
+from palaver.protocols.asp.events import (
+    Close,
+    ErrorReceived,
+    ErrorSent,
+    Event,
+    HandshakeFailed,
+    LegacySuspected,
+    MessageReceived,
+    MessagesLost,
+    SessionDetached,
+    SessionOpened,
+    SessionRejected,
+    SessionResumed,
+)
+from palaver.protocols.asp.frames import AudioFrame
+from palaver.protocols.asp.messages import (
+    ASPMessage,
+    Feature,
+    ProtocolCapabilitiesMessage,
+    ProtocolErrorMessage,
+    ProtocolGoAwayMessage,
+    SessionMessage,
+    SessionResumedMessage,
+    SessionResumeMessage,
+    SessionStartedMessage,
+    SessionStartMessage,
+    Side,
+    session_id_of,
+)
+from palaver.protocols.asp.negotiation import ConfigRequest, Negotiation, negotiate
+from palaver.protocols.asp.server_session import ServerSession
+from palaver.protocols.asp.session import same_major
+from palaver.protocols.asp.sessions import Sessions
+from palaver.protocols.asp.states import LinkState
+
+__all__ = ["ServerConnection"]
+
+_MINUTE: Final = 60.0
+_GOING_AWAY: Final = 1001
+
+
+class ServerConnection(Connection[ServerSession]):
+    """One client. Its first output is ``protocol.capabilities``."""
+
+    side = Side.SERVER
+
+    def __init__(
+        self,
+        registry: Sessions,
+        now: float,
+        *,
+        server_id: str | None = None,
+        on_output: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(registry.stamp, on_output)
+        self._registry = registry
+        self._limits = registry.limits
+        self._opened_at = now
+        self._had_session = False
+        self._suspect_at: float | None = now + self._limits.legacy_hint
+        self._failed_starts: deque[float] = deque(maxlen=self._limits.max_failed_starts)
+        self._go_away_on_open: ProtocolGoAwayMessage | None = None
+        capabilities = registry.capabilities
+        self._send(
+            ProtocolCapabilitiesMessage(
+                version=capabilities.version, capabilities=capabilities, server_id=server_id
+            ),
+            now,
+        )
+
+    # --- what the shell does ----------------------------------------------------------------
+
+    def go_away(self, now: float, grace: float, reason: str = "shutdown") -> None:
+        """Tell the clients that know it that this socket closes in ``grace`` seconds."""
+        message = ProtocolGoAwayMessage(reason=reason, grace_ms=max(0, round(grace * 1000)))
+        if any(session.has(Feature.GO_AWAY) for session in self.sessions.values()):
+            self._send(message, now)
+        self._go_away_on_open = message
+
+    def shut_down(self, now: float, reason: str = "shutdown") -> list[Event]:
+        """End every session of the socket, and close it."""
+        events: list[Event] = []
+        for session in tuple(self.sessions.values()):
+            events += self._registry.close(session, now, reason)
+        self.put(Close(_GOING_AWAY, reason))
+        return events
+
+    def closed(self, now: float) -> list[Event]:
+        """Let sessions that can be resumed wait for that; end the others."""
+        self.state = LinkState.CLOSED
+        events: list[Event] = []
+        for session in tuple(self.sessions.values()):
+            if session.resumable and session.open:
+                self.release(session)
+                session.link = None
+                session.detached_at = now
+                events.append(SessionDetached(session.id))
+            else:
+                events += self._registry.forget(session, now, "connection_lost")
+        return events
+
+    def next_timeout(self) -> float | None:
+        """Return when the handshake is late; sessions have their time from ``Sessions``."""
+        if self._had_session or self.closing is not None or self.state is LinkState.CLOSED:
+            return None
+        late = self._opened_at + self._limits.handshake_timeout
+        return late if self._suspect_at is None else min(late, self._suspect_at)
+
+    def handle_timeout(self, now: float) -> list[Event]:
+        """Give up a client that starts no session (1002)."""
+        due = self.next_timeout()
+        if due is None or now < due:
+            return []
+        if self._suspect_at is not None and now >= self._suspect_at:
+            self._suspect_at = None
+            if now < self._opened_at + self._limits.handshake_timeout:
+                return [LegacySuspected()]
+        seconds = self._limits.handshake_timeout
+        error = protocol_error(
+            ErrorCode.HANDSHAKE_TIMEOUT, f"no session was started within {seconds:g} s"
+        )
+        return self._give_up(error, now, None)
+
+    # --- in ---------------------------------------------------------------------------------
+
+    def _receive_special(self, found: dict[str, Any], text: str, now: float) -> list[Event] | None:
+        self._suspect_at = None
+        if legacy.is_legacy_start(found):
+            return self._start_legacy(found, text, now)
+        session = self.sessions.get(session_id_of(found) or "")
+        if session is not None:
+            self._hear(session, now)
+        if found["type"] == SessionStartMessage.message_type:
+            return self._receive_start(found, text, now)
+        return None
+
+    def _dispatch(self, message: ASPMessage, now: float) -> list[Event]:
+        if isinstance(message, ProtocolErrorMessage) and message.session_id is None:
+            return [ErrorReceived(None, message.error)]
+        if isinstance(message, SessionResumeMessage):
+            return self._resume(message, now)
+        session_id = getattr(message, "session_id", "")
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.SESSION_NOT_FOUND,
+                    f"there is no session {session_id!r} on this socket",
+                ),
+                session_id,
+            )
+        session.received_step(message.message_type)
+        act = ACTIONS.get(message.message_type)
+        if act is not None:
+            return act(self._registry, session, message, now)
+        # Those that have no action of their own belong to a session, and change nothing.
+        return [MessageReceived(session.id, cast("SessionMessage", message))]
+
+    def _hear(self, session: ServerSession, now: float) -> None:
+        session.heard_at = now
+        if len(session.tokens) > 1:
+            # Whoever speaks on the new socket has the newest token: the one before it is void.
+            del session.tokens[1:]
+
+    def _receive_audio(self, session: ServerSession, frame: AudioFrame, now: float) -> list[Event]:
+        self._hear(session, now)
+        if session.audio_lead(now) > self._limits.max_audio_lead:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.AUDIO_RATE_EXCEEDED,
+                    f"audio is more than {self._limits.max_audio_lead:g} s ahead of the clock",
+                    max_lead_ms=round(self._limits.max_audio_lead * 1000),
+                ),
+                session.id,
+            )
+        return session.take_audio(frame)
+
+    def _acknowledge(self, session: ServerSession, now: float) -> None:
+        session.acknowledge(now)
+
+    def _tell(self, session: ServerSession, error: ProtocolError, now: float) -> None:
+        session.tell(error, now)
+
+    # --- starting ---------------------------------------------------------------------------
+
+    def _receive_start(self, found: dict[str, Any], text: str, now: float) -> list[Event]:
+        session_id = session_id_of(found)
+        if session_id in self.sessions:
+            return self._refuse(_taken(session_id), now)
+        try:
+            message = SessionStartMessage.from_json(text)
+        except Rejection as rejection:
+            if session_id is None:
+                return self._refuse(rejection, now)
+            return self._reject(session_id, (rejection.error,), now)
+        try:
+            self._admit(message.session_id, message.version)
+            return self._start(message, now)
+        except Rejection as rejection:
+            return self._reject(message.session_id, (rejection.error,), now)
+
+    def _admit(self, session_id: str, version: str | None) -> None:
+        if version is not None and not same_major(version):
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.VERSION_MISMATCH,
+                    f"version: {version} cannot be understood; this is {VERSION}",
+                    pointer="/version",
+                    supported=[VERSION],
+                )
+            )
+        self._registry.admit(session_id)
+        if len(self.sessions) >= self._limits.max_sessions_per_socket:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.SESSION_LIMIT_REACHED,
+                    f"this socket has {len(self.sessions)} sessions, which is the limit",
+                    limit=self._limits.max_sessions_per_socket,
+                )
+            )
+
+    def _start(self, message: SessionStartMessage, now: float) -> list[Event]:
+        offered = self._registry.capabilities.features
+        declared = () if message.features is None else message.features
+        features = frozenset(one for one in Feature if one in offered and one in declared)
+        old = message.version is None
+        outcome = negotiate(
+            ConfigRequest(
+                message.audio,
+                message.vad,
+                (message.audio_offers or ()) if Feature.AUDIO_OFFERS in features else (),
+                message.negotiation or ("adjust" if old else "strict"),
+            ),
+            self._registry.capabilities,
+        )
+        if outcome.config is None:
+            return self._reject(message.session_id, outcome.errors, now)
+        session = ServerSession(message.session_id, self._limits, now, self._stamp)
+        session.peer_version, session.features = message.version, features
+        session.call_id, session.metadata = message.call_id, message.metadata or {}
+        session.received_step(message.message_type)
+        self._open(session, outcome.config)
+        session.sent_step(SessionStartedMessage.message_type)
+        self._send(self._started(session, outcome), now)
+        return [SessionOpened(session.id, outcome.config, legacy_mode=False)]
+
+    def _open(self, session: ServerSession, config: NegotiatedConfig) -> None:
+        """Give the session its place among all, and on this socket."""
+        session.open_with(config, 0)
+        self._make_room(session)
+        session.open_with(config, self._registry.add(session))
+        session.link = self
+        self._attach(session)
+        self._had_session = True
+
+    def _started(self, session: ServerSession, outcome: Negotiation) -> SessionStartedMessage:
+        answer = SessionStartedMessage(
+            session_id=session.id, status=outcome.status, negotiated=outcome.config
+        )
+        if session.peer_version is None and not session.features:
+            return answer
+        additions: dict[str, Any] = {
+            "version": VERSION,
+            "features": tuple(sorted(session.features)),
+            "config_digest": self._registry.run(session),
+        }
+        if session.framing is Framing.ASP16:
+            additions["stream"] = session.stream
+        if session.resumable:
+            session.tokens = [self._registry.new_token()]
+            additions["resume_token"] = session.tokens[0]
+            additions["resume_window_ms"] = round(self._limits.resume_window * 1000)
+        return answer.model_copy(update=additions)
+
+    def _start_legacy(self, found: dict[str, Any], text: str, now: float) -> list[Event]:
+        session_id = session_id_of(found)
+        try:
+            if session_id in self.sessions:
+                raise _taken(session_id)
+            start = legacy.read_start(text)
+            self._admit(start.session_id, None)
+            audio = legacy.requested_audio(start.audio_config, self._registry.capabilities)
+            session = ServerSession(start.session_id, self._limits, now, self._stamp)
+            session.legacy_mode = True
+            session.call_id = start.call_id
+            session.received_step(start.type)
+            config = NegotiatedConfig(audio=audio, vad=self._registry.capabilities.vad_defaults)
+            self._open(session, config)
+        except Rejection as rejection:
+            self.put(legacy.error(session_id, rejection.error))
+            return [ErrorSent(session_id, rejection.error), *self._failed(rejection.error, now)]
+        self._registry.run(session)
+        session.sent_step(SessionStartedMessage.message_type)
+        self.put(legacy.started(session.id))
+        return [SessionOpened(session.id, config, legacy_mode=True)]
+
+    def _reject(
+        self, session_id: str, errors: tuple[ProtocolError, ...], now: float
+    ) -> list[Event]:
+        self._send(
+            SessionStartedMessage(session_id=session_id, status="rejected", errors=errors), now
+        )
+        return [SessionRejected(session_id, errors), *self._failed(errors[0], now)]
+
+    def _failed(self, error: ProtocolError, now: float) -> list[Event]:
+        """Count a start that failed; close the socket when it was too often, or is final."""
+        starts = self._failed_starts
+        too_often = len(starts) == starts.maxlen and now - starts[0] < _MINUTE
+        starts.append(now)
+        if too_often:
+            limit = protocol_error(
+                ErrorCode.SESSION_LIMIT_REACHED,
+                f"more than {starts.maxlen} starts failed within a minute",
+                limit=starts.maxlen,
+            )
+            return self._give_up(limit, now, None)
+        if error.recoverable or self.sessions:
+            return []
+        self.put(Close(close_code(ErrorCode(error.code)), error.name or ""))
+        return [HandshakeFailed(error)]
+
+    def _give_up(self, error: ProtocolError, now: float, session_id: str | None) -> list[Event]:
+        """Say what is wrong; close the socket, unless others use it."""
+        self._send(ProtocolErrorMessage(session_id=session_id, error=error), now)
+        if self.sessions:
+            return [ErrorSent(session_id, error)]
+        self.put(Close(close_code(ErrorCode(error.code)), error.name or ""))
+        return [ErrorSent(session_id, error), HandshakeFailed(error)]
+
+    # --- going on ---------------------------------------------------------------------------
+
+    def _resume(self, message: SessionResumeMessage, now: float) -> list[Event]:
+        try:
+            session = self._registry.resumable(message.session_id, message.resume_token)
+            self._make_room(session)
+            session.acknowledged(message.received)
+        except Rejection as rejection:
+            self._send(
+                SessionResumedMessage(
+                    session_id=message.session_id, status="rejected", errors=(rejection.error,)
+                ),
+                now,
+            )
+            rejected = SessionRejected(message.session_id, (rejection.error,))
+            return [rejected, *self._failed(rejection.error, now)]
+        if session.link is not None:
+            session.link.release(session)
+        session.link = self
+        session.detached_at = None
+        session.heard_at = now
+        self._attach(session)
+        self._had_session = True
+        session.tokens = [self._registry.new_token(), message.resume_token]
+        session.received_step(message.message_type)
+        lost = max(0, message.sending_from - session.received)
+        session.received += lost
+        self._send(
+            SessionResumedMessage(
+                session_id=session.id,
+                status="accepted",
+                received=session.received,
+                sending_from=session.outgoing.first,
+                resume_token=session.tokens[0],
+            ),
+            now,
+        )
+        replayed = session.outgoing.since(message.received)
+        for kept in replayed:
+            self.put(kept)
+        resumed: Event = SessionResumed(session.id, len(replayed))
+        return [resumed, MessagesLost(session.id, lost)] if lost else [resumed]
+
+    def _make_room(self, session: ServerSession) -> None:
+        """See that the session can have a place on this socket.
+
+        Raises:
+            Rejection: 2007, ``seq14`` names no session, so it must be alone; 1005, its hash is
+                that of another.
+
+        """
+        others = [one for one in self.sessions.values() if one is not session]
+        if others and Framing.SEQ14 in (session.framing, *(one.framing for one in others)):
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.UNSUPPORTED_FRAMING,
+                    "audio.framing: seq14 takes a socket of its own, and this one has sessions",
+                    supported=[Framing.HASH12, Framing.ASP16],
+                )
+            )
+        if (
+            session.framing is Framing.HASH12
+            and self._keys.get(session.key, session) is not session
+        ):
+            raise _taken(session.id)
+
+
+def _taken(session_id: str | None) -> Rejection:
+    return Rejection(
+        protocol_error(
+            ErrorCode.SESSION_ALREADY_ACTIVE,
+            f"session {session_id!r} is active on this socket: give each session an id of its own",
+        ),
+        session_id,
+    )

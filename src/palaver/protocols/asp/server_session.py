@@ -1,0 +1,314 @@
+"""A session as the server holds it: what the agent says to the caller goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol
+
+from palaver.protocols.asp import legacy
+from palaver.protocols.asp.config import SessionStatistics, VADConfig
+from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, protocol_error
+from palaver.protocols.asp.frames import FrameFlags
+from palaver.protocols.asp.limits import Limits
+from palaver.protocols.asp.messages import (
+    ASPMessage,
+    AudioSpeechEndMessage,
+    AudioSpeechStartMessage,
+    CallActionMessage,
+    Feature,
+    PlaybackMarkMessage,
+    ProtocolErrorMessage,
+    ResponseEndMessage,
+    ResponseStartMessage,
+    SessionAckMessage,
+    SessionEndedMessage,
+    Side,
+    TurnOverrideMessage,
+)
+from palaver.protocols.asp.session import Session
+from palaver.protocols.asp.states import UNNUMBERED, SessionState
+
+__all__ = ["Link", "Response", "ServerSession"]
+
+
+class Link(Protocol):
+    """The socket that a session is on, as the session sees it."""
+
+    def put(self, message: str | bytes) -> None:
+        """Send it after what was put before."""
+        ...
+
+    def release(self, session: ServerSession) -> None:
+        """Let the session go."""
+        ...
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer that is being said."""
+
+    id: str
+    generation: int
+    samples: int = 0
+
+
+class ServerSession(Session):
+    """One call. The methods are what the agent's side may do; none of them waits.
+
+    Where the peer does not know a feature, what it is for is left out: a call to a method of it
+    then returns false and sends nothing.
+    """
+
+    side = Side.SERVER
+
+    def __init__(
+        self, session_id: str, limits: Limits, now: float, stamp: Callable[[float], str]
+    ) -> None:
+        super().__init__(session_id, limits)
+        self._stamp = stamp
+        self.link: Link | None = None
+        self.started_at: Final = now
+        self.heard_at = now
+        """When the client said anything last."""
+        self.detached_at: float | None = None
+        self.call_id: str | None = None
+        self.metadata: dict[str, Any] = {}
+        self.tokens: list[str] = []
+        """What the session can be resumed with: the newest, and the one before it until the
+        client has shown that it knows the newest."""
+        self.response: Response | None = None
+        self._responses = 0
+        self._marks = 0
+        self._speech_events = 0
+        self.speaking = False
+        self.barge_ins = 0
+        self._committed_at: float | None = None
+        self._latencies = 0
+        self._latency_ms = 0.0
+
+    # --- what the agent does ----------------------------------------------------------------
+
+    def start_response(self, now: float, text: str = "") -> Response:
+        """Begin to answer; an answer that is still being said ends as interrupted.
+
+        Raises:
+            Misuse: the session is over.
+
+        """
+        self._must_be_open("response.start")
+        if self.response is not None:
+            self.end_response(now, interrupted=True, reason="superseded")
+        self._responses += 1
+        self.response = Response(f"r{self._responses}", self._responses & 0xFFFF)
+        controlled = self.has(Feature.RESPONSE_CONTROL)
+        if self.legacy_mode:
+            self._put_numbered(legacy.response_start(self.id, text))
+        else:
+            self.send(
+                ResponseStartMessage(
+                    session_id=self.id,
+                    text=text,
+                    response_id=self.response.id if controlled else None,
+                    generation=self.response.generation if controlled else None,
+                ),
+                now,
+            )
+        return self.response
+
+    def send_audio(self, payload: bytes, now: float, flags: FrameFlags = FrameFlags.NONE) -> bool:
+        """Say 1 to 10 whole frames; false where the answer was cancelled meanwhile.
+
+        Raises:
+            Misuse: these are no whole frames, or the session is over.
+
+        """
+        if self.response is None:
+            return False
+        data = self.pack_audio(payload, flags, self.response.generation)
+        if self._committed_at is not None:
+            self._latencies += 1
+            self._latency_ms += (now - self._committed_at) * 1000
+            self._committed_at = None
+        self.response.samples += len(payload) // self.config.audio.sample_bytes
+        self._put_numbered(data)
+        return True
+
+    def end_response(
+        self,
+        now: float,
+        *,
+        interrupted: bool = False,
+        played_ms: int | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """End the answer; false where there is none."""
+        response, self.response = self.response, None
+        if response is None:
+            return False
+        if self.legacy_mode:
+            self._put_numbered(legacy.response_end(self.id))
+        elif self.has(Feature.RESPONSE_CONTROL):
+            sent_ms = response.samples * 1000 // self.config.audio.sample_rate
+            self.send(
+                ResponseEndMessage(
+                    session_id=self.id,
+                    response_id=response.id,
+                    interrupted=interrupted,
+                    sent_ms=sent_ms,
+                    played_ms=played_ms,
+                    reason=reason,
+                ),
+                now,
+            )
+        else:
+            self.send(ResponseEndMessage(session_id=self.id), now)
+        return True
+
+    def mark(self, now: float) -> str | None:
+        """Set a mark after the audio that was sent; the client will say what became of it."""
+        if not self.has(Feature.PLAYBACK_MARKS):
+            return None
+        self._marks += 1
+        mark_id = f"m{self._marks}"
+        response = None if self.response is None else self.response.id
+        self.send(
+            PlaybackMarkMessage(session_id=self.id, mark_id=mark_id, response_id=response), now
+        )
+        return mark_id
+
+    def override_turn(self, vad: VADConfig, now: float) -> bool:
+        """Ask for other VAD values in the next turn; only the fields that were given."""
+        if not self.has(Feature.TURN_OVERRIDES):
+            return False
+        self.send(TurnOverrideMessage(session_id=self.id, vad=vad), now)
+        return True
+
+    def act(
+        self,
+        action: Literal["transfer", "hangup"],
+        now: float,
+        *,
+        target: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Do something with the call once everything before it has been played."""
+        if not self.has(Feature.CALL_ACTION):
+            return False
+        self.send(
+            CallActionMessage(session_id=self.id, action=action, target=target, reason=reason), now
+        )
+        return True
+
+    def report_speech(
+        self, message: AudioSpeechStartMessage | AudioSpeechEndMessage, now: float
+    ) -> bool:
+        """Tell the client what the server's own detector found."""
+        if not self.has(Feature.SPEECH_EVENTS):
+            return False
+        self.send(message, now)
+        return True
+
+    def end(self, now: float, reason: str, error: ProtocolError | None = None) -> bool:
+        """End the session from this side; false where it is over already."""
+        if not self.open:
+            return False
+        if error is not None:
+            self.tell(error, now)
+        self.sent_step("session.ended")
+        if not self.legacy_mode:
+            self._put_numbered(self.ended(now, reason).to_json(self._stamp(now)))
+        return True
+
+    def fail(self, now: float, message: str) -> bool:
+        """End the session because the agent's side broke (1006)."""
+        return self.end(now, "error", protocol_error(ErrorCode.INTERNAL_ERROR, message))
+
+    # --- what the connection does -----------------------------------------------------------
+
+    @property
+    def duration_limit(self) -> float:
+        """When the session is over at the latest."""
+        return self.started_at + self.limits.max_session_seconds
+
+    def expires_at(self) -> float:
+        """Return when the session is over if nothing more comes."""
+        if self.detached_at is not None:
+            return min(self.detached_at + self.limits.resume_window, self.duration_limit)
+        return min(self.heard_at + self.limits.idle_timeout, self.duration_limit)
+
+    def ended(self, now: float, reason: str | None = None) -> SessionEndedMessage:
+        """Return the last message of the session."""
+        return SessionEndedMessage(
+            session_id=self.id,
+            duration_seconds=round(now - self.started_at, 3),
+            statistics=self.statistics,
+            reason=reason,
+        )
+
+    @property
+    def statistics(self) -> SessionStatistics:
+        """What the session was so far."""
+        average = self._latency_ms / self._latencies if self._latencies else 0.0
+        return SessionStatistics(
+            audio_frames_received=self.frames_received,
+            audio_frames_sent=self.frames_sent,
+            vad_speech_events=self._speech_events,
+            barge_in_count=self.barge_ins,
+            average_response_latency_ms=round(average, 3),
+        )
+
+    def speech_began(self) -> None:
+        """Count a start of speech; its confirmation is not another one."""
+        self._speech_events += not self.speaking
+        self.speaking = True
+
+    def utterance_ended(self, now: float) -> None:
+        """Begin to measure how long the answer takes."""
+        self._committed_at = now
+
+    def audio_lead(self, now: float) -> float:
+        """Return by how many seconds the audio that came is ahead of the clock."""
+        rate = self.config.audio.sample_rate
+        heard = self.frames_received * self.config.audio.samples_per_frame / rate
+        return heard - (now - self.started_at)
+
+    def tell(self, error: ProtocolError, now: float) -> None:
+        """Send an error of the session."""
+        if self.legacy_mode:
+            self._put_numbered(legacy.error(self.id, error))
+        else:
+            self.send(ProtocolErrorMessage(session_id=self.id, error=error), now)
+
+    def acknowledge(self, now: float) -> None:
+        """Say how far the client's messages have arrived."""
+        self.send(SessionAckMessage(session_id=self.id, received=self.received), now)
+
+    def send(self, message: ASPMessage, now: float) -> None:
+        """Put a message on the wire.
+
+        Raises:
+            Misuse: it may not be sent in this state.
+
+        """
+        self.sent_step(message.message_type)
+        self.put(message, now)
+
+    def put(self, message: ASPMessage, now: float) -> None:
+        """Put a message on the wire whose step was made already."""
+        text = message.to_json(self._stamp(now))
+        if message.message_type in UNNUMBERED:
+            if self.link is not None:
+                self.link.put(text)
+        else:
+            self._put_numbered(text)
+
+    def _put_numbered(self, message: str | bytes) -> None:
+        if self.resumable:
+            self.outgoing.append(message)
+        if self.link is not None:
+            self.link.put(message)
+
+    def _must_be_open(self, step: str) -> None:
+        if self.state is not SessionState.ACTIVE:
+            raise Misuse(f"session {self.id!r} is {self.state}: {step} cannot be sent now")

@@ -1,0 +1,333 @@
+"""One session as both sides know it: state, configuration, numbers of its messages and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from palaver.protocols.asp.config import (
+    FRAMES_PER_MESSAGE,
+    VERSION,
+    AudioConfig,
+    Framing,
+    NegotiatedConfig,
+    VADConfig,
+    config_digest,
+)
+from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, Rejection, protocol_error
+from palaver.protocols.asp.events import AudioMissing, AudioReceived, ConfigSwitched, Event
+from palaver.protocols.asp.frames import AudioFrame, FrameFlags, FrameKey, frame_key, pack
+from palaver.protocols.asp.limits import Limits
+from palaver.protocols.asp.messages import Feature, Side
+from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
+from palaver.protocols.asp.states import SESSION, SessionState
+
+__all__ = ["Applied", "Configure", "Session", "apply_as_negotiated"]
+
+_MAX_LOOSE_BYTES: Final = 64 * 1024
+"""Audio of one message of a 1.0.0 peer, which does not send whole frames."""
+_QUIET: Final = 1.0
+"""Seconds in which one error of a session is told once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a side really runs, as its audio pipeline reports it."""
+
+    audio: AudioConfig
+    vad: VADConfig
+
+    @property
+    def digest(self) -> str:
+        """The digest that the two sides compare."""
+        return config_digest(self.audio, self.vad)
+
+
+Configure: TypeAlias = Callable[[str, NegotiatedConfig], Applied]
+"""Session id, and what was negotiated → what is run from now on."""
+
+
+def apply_as_negotiated(_session_id: str, config: NegotiatedConfig) -> Applied:
+    """Run what was negotiated."""
+    return Applied(config.audio, config.vad)
+
+
+@dataclass(slots=True)
+class _Told:
+    """When an error was told last, and how often it happened since without being told."""
+
+    until: float
+    quiet: int = 0
+
+
+class Session:
+    """State and counters; what is sent goes through the side's own class.
+
+    ``legacy_mode`` is true where the peer speaks the protocol before ASP; ``features`` holds what
+    1.1 adds and both know.
+    """
+
+    side: Side
+
+    def __init__(self, session_id: str, limits: Limits) -> None:
+        self.id: Final = session_id
+        self.limits: Final = limits
+        self.state = SessionState.IDLE
+        self.legacy_mode = False
+        self.peer_version: str | None = None
+        self.features: frozenset[Feature] = frozenset()
+        self.config = NegotiatedConfig(audio=AudioConfig(), vad=VADConfig())
+        self.applied = Applied(self.config.audio, self.config.vad)
+        """What our side runs."""
+        self.framing = Framing.HASH12
+        self.stream = 0
+        self.key: FrameKey = None
+        self.frames_sent = 0
+        self.frames_received = 0
+        self.next_seq = 0
+        """Number of the audio message that we send next."""
+        self.expected_seq = 0
+        """Number of the audio message that should come next."""
+        self.samples_sent = 0
+        self.samples_received = 0
+        self.received = 0
+        """Numbered messages that came."""
+        self.outgoing: Final = Outgoing(limits.max_kept_messages, limits.max_kept_bytes)
+        self._after_turn: VADConfig | None = None
+        self._told: dict[int, _Told] = {}
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the session outlives its socket."""
+        return Feature.SESSION_RESUME in self.features
+
+    @property
+    def open(self) -> bool:
+        """Whether audio may flow."""
+        return self.state in (SessionState.ACTIVE, SessionState.UPDATING)
+
+    def has(self, feature: Feature) -> bool:
+        """Tell whether both sides know a feature."""
+        return feature in self.features
+
+    # --- states -----------------------------------------------------------------------------
+
+    def received_step(self, step: str) -> None:
+        """Take a message of the peer.
+
+        Raises:
+            Rejection: 4004, it may not come in this state.
+
+        """
+        following = SESSION[self.side][self.state].get(step)
+        if following is None:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.SESSION_UPDATE_NOT_ALLOWED,
+                    f"{step} is not allowed while the session is {self.state}",
+                    state=str(self.state),
+                ),
+                self.id,
+            )
+        self.state = following
+
+    def sent_step(self, step: str) -> None:
+        """Note a message of ours.
+
+        Raises:
+            Misuse: it may not be sent in this state.
+
+        """
+        following = SESSION[self.side][self.state].get(step)
+        if following is None:
+            raise Misuse(f"session {self.id!r} is {self.state}: {step} cannot be sent now")
+        self.state = following
+
+    # --- configuration ----------------------------------------------------------------------
+
+    def open_with(self, config: NegotiatedConfig, stream: int) -> None:
+        """Run that configuration from the first frame on."""
+        self.config = config
+        framing = config.audio.framing
+        self.framing = framing if isinstance(framing, Framing) else Framing.HASH12
+        self.stream = stream
+        self.key = frame_key(self.framing, self.id, stream)
+
+    def switch(self, config: NegotiatedConfig, *, for_turn: bool) -> None:
+        """Run other VAD values from the next frame on."""
+        if for_turn:
+            self._after_turn = self._after_turn or self.config.vad
+        else:
+            self._after_turn = None
+        self.config = config
+
+    @property
+    def lasting_vad(self) -> VADConfig:
+        """The VAD values that hold when the turn is over."""
+        return self._after_turn or self.config.vad
+
+    def end_turn(self) -> ConfigSwitched | None:
+        """Go back to what held before the override of a turn, if there was one."""
+        if self._after_turn is None:
+            return None
+        lasting, self._after_turn = self._after_turn, None
+        self.config = NegotiatedConfig(audio=self.config.audio, vad=lasting)
+        return self.switched("turn_over")
+
+    def switched(self, cause: str) -> ConfigSwitched:
+        """Return the event of a switch at the client's next audio message."""
+        client = self.side is Side.CLIENT
+        return ConfigSwitched(
+            self.id,
+            self.next_seq if client else self.expected_seq,
+            self.samples_sent if client else self.samples_received,
+            self.config,
+            cause,  # type: ignore[arg-type] # one of the three words, by the callers
+        )
+
+    # --- audio ------------------------------------------------------------------------------
+
+    def pack_audio(self, payload: bytes, flags: FrameFlags, generation: int) -> bytes:
+        """Return the binary message of whole frames, and count it.
+
+        Raises:
+            Misuse: it is not 1 to 10 whole frames, or the session takes no audio now.
+
+        """
+        if not self.open:
+            raise Misuse(f"session {self.id!r} is {self.state}: it takes no audio")
+        size = self.config.audio.bytes_per_frame
+        frames, rest = divmod(len(payload), size)
+        if rest or not 1 <= frames <= FRAMES_PER_MESSAGE:
+            raise Misuse(
+                f"{len(payload)} bytes are not 1 to {FRAMES_PER_MESSAGE} frames of {size} bytes"
+            )
+        rate = self.config.audio.sample_rate
+        data = pack(
+            AudioFrame(
+                self.framing,
+                self.key,
+                payload,
+                seq=self.next_seq,
+                time_us=self.samples_sent * 1_000_000 // rate,
+                samples=self.samples_sent,
+                flags=flags,
+                generation=generation,
+            ),
+            self.side,
+        )
+        self.next_seq += 1
+        self.frames_sent += frames
+        self.samples_sent += frames * self.config.audio.samples_per_frame
+        return data
+
+    def take_audio(self, frame: AudioFrame) -> list[Event]:
+        """Return the audio of a binary message, after what is missing before it.
+
+        Raises:
+            Rejection: 2004, its size or its number is wrong; 4004, no audio is taken now.
+
+        """
+        self.received_step("audio")
+        self._check_size(len(frame.payload))
+        events: list[Event] = []
+        seq = self.expected_seq if frame.seq is None else self._unwrapped(frame.seq)
+        missing = seq - self.expected_seq
+        if missing:
+            events.append(AudioMissing(self.id, seq, missing))
+        if frame.samples is None:
+            samples = self.samples_received + missing * self.config.audio.samples_per_frame
+        else:
+            ahead = (frame.samples - self.samples_received) & 0xFFFF_FFFF
+            # Media time that runs backwards is the peer's mistake; its audio is still in order.
+            samples = self.samples_received + (ahead if ahead < 0x8000_0000 else 0)
+        events.append(
+            AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
+        )
+        self.expected_seq = seq + 1
+        count = len(frame.payload) // self.config.audio.sample_bytes
+        self.samples_received = samples + count
+        self.frames_received += max(1, count // self.config.audio.samples_per_frame)
+        return events
+
+    def _unwrapped(self, seq: int) -> int:
+        """Return the number of a message from its low 32 bits.
+
+        Raises:
+            Rejection: 2004, it has come already.
+
+        """
+        ahead = (seq - self.expected_seq) & 0xFFFF_FFFF
+        if ahead >= 0x8000_0000:
+            raise self._bad_audio(
+                f"audio message {seq} came after {self.expected_seq - 1}",
+                expected=self.expected_seq,
+            )
+        return self.expected_seq + ahead
+
+    def _check_size(self, size: int) -> None:
+        audio = self.config.audio
+        if self.peer_version is None:
+            # 1.0.0 says nothing of it, and its peers send 100 or 125 ms whatever was agreed.
+            if not 0 < size <= _MAX_LOOSE_BYTES or size % audio.sample_bytes:
+                raise self._bad_audio(
+                    f"{size} bytes of audio are not whole samples of {audio.sample_bytes} bytes, "
+                    f"at most {_MAX_LOOSE_BYTES} bytes"
+                )
+            return
+        frames, rest = divmod(size, audio.bytes_per_frame)
+        if rest or not 1 <= frames <= FRAMES_PER_MESSAGE:
+            raise self._bad_audio(
+                f"{size} bytes of audio are not 1 to {FRAMES_PER_MESSAGE} frames of "
+                f"{audio.bytes_per_frame} bytes",
+                bytes_per_frame=audio.bytes_per_frame,
+            )
+
+    def _bad_audio(self, message: str, **details: int) -> Rejection:
+        error = protocol_error(ErrorCode.AUDIO_PROCESSING_ERROR, message, **details)
+        return Rejection(error, self.id)
+
+    # --- resumption -------------------------------------------------------------------------
+
+    def count_received(self) -> bool:
+        """Count a numbered message of the peer; tell whether it is time to say how far we are."""
+        self.received += 1
+        return self.received % ACK_INTERVAL == 0
+
+    def acknowledged(self, received: int) -> None:
+        """Let go of what the peer has.
+
+        Raises:
+            Rejection: 1001, it cannot have that many.
+
+        """
+        if not self.outgoing.acknowledge(received):
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.INVALID_MESSAGE_FORMAT,
+                    f"received: {received} messages cannot have arrived; "
+                    f"{self.outgoing.following} were sent",
+                    pointer="/received",
+                ),
+                self.id,
+            )
+
+    # --- errors -----------------------------------------------------------------------------
+
+    def worth_telling(self, error: ProtocolError, now: float) -> int | None:
+        """Return how often an error was kept quiet before; ``None``: keep this one quiet too.
+
+        A flood of bad frames must not become a flood of answers.
+        """
+        told = self._told.get(error.code)
+        if told is not None and now < told.until:
+            told.quiet += 1
+            return None
+        self._told[error.code] = _Told(now + _QUIET)
+        return 0 if told is None else told.quiet
+
+
+def same_major(version: str) -> bool:
+    """Tell whether a peer of that version can be understood."""
+    return version.partition(".")[0] == VERSION.partition(".")[0]
