@@ -61,16 +61,17 @@ def _on_update(
     config = NegotiatedConfig(audio=session.config.audio, vad=vad, adjustments=tuple(adjustments))
     session.switch(config, for_turn=for_turn)
     switched = session.switched("turn" if for_turn else "update")
-    digest = sessions.run(session)
+    session.run()
+    old = session.peer_version is None
     session.sent_step(answer.message_type)
     session.put(
         answer.model_copy(
             update={
                 "status": Negotiation(config).status,
                 "negotiated": config,
-                "effective_seq": switched.seq,
-                "effective_samples": switched.samples,
-                "config_digest": digest,
+                "effective_seq": None if old else switched.seq,
+                "effective_samples": None if old else switched.samples,
+                "config_digest": session.digest,
             }
         ),
         now,
@@ -144,7 +145,7 @@ def _on_speech_start(
 
 
 def _on_utterance_end(
-    sessions: Sessions, session: ServerSession, message: ASPMessage, now: float
+    _sessions: Sessions, session: ServerSession, message: ASPMessage, now: float
 ) -> list[Event]:
     message = cast("AudioSpeechEndMessage | AudioEndMessage", message)
     events: list[Event] = [MessageReceived(session.id, message)]
@@ -154,7 +155,7 @@ def _on_utterance_end(
     session.utterance_ended(now)
     turn_over = session.end_turn()
     if turn_over is not None:
-        sessions.run(session)
+        session.run()
         events.append(turn_over)
     return events
 

@@ -76,7 +76,7 @@ class Connection(ABC, Generic[SessionT]):
             return self._refuse_audio(rejection, None, now)
         session = self._keys.get(frame.key)
         if session is None or session.framing is not frame.framing:
-            return self._refuse_audio(self._unknown_audio(frame), None, now)
+            return self._stray_audio(frame, now)
         if session.resumable and session.count_received():
             self._acknowledge(session, now)
         try:
@@ -138,6 +138,10 @@ class Connection(ABC, Generic[SessionT]):
     @abstractmethod
     def _receive_audio(self, session: SessionT, frame: AudioFrame, now: float) -> list[Event]:
         """Take the audio of a session on this socket."""
+
+    @abstractmethod
+    def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
+        """Take audio of no session on this socket."""
 
     @abstractmethod
     def _acknowledge(self, session: SessionT, now: float) -> None:
@@ -230,14 +234,3 @@ class Connection(ABC, Generic[SessionT]):
         quiet, self._quiet, self._quiet_until = self._quiet, 0, now + 1.0
         self._send(ProtocolErrorMessage(error=error), now)
         return [ErrorSent(None, error, quiet)]
-
-    @staticmethod
-    def _unknown_audio(frame: AudioFrame) -> Rejection:
-        key = frame.key
-        which = f"hash {key.hex()}" if isinstance(key, bytes) else f"stream {key}"
-        return Rejection(
-            protocol_error(
-                ErrorCode.SESSION_NOT_FOUND,
-                f"audio of {which} ({frame.framing}): there is no such session on this socket",
-            )
-        )

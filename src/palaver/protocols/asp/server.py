@@ -183,7 +183,9 @@ class ServerConnection(Connection[ServerSession]):
 
     def _receive_audio(self, session: ServerSession, frame: AudioFrame, now: float) -> list[Event]:
         self._hear(session, now)
+        events = session.take_audio(frame)
         if session.audio_lead(now) > self._limits.max_audio_lead:
+            session.drop_audio(frame)
             raise Rejection(
                 protocol_error(
                     ErrorCode.AUDIO_RATE_EXCEEDED,
@@ -192,7 +194,16 @@ class ServerConnection(Connection[ServerSession]):
                 ),
                 session.id,
             )
-        return session.take_audio(frame)
+        return events
+
+    def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
+        key = frame.key
+        which = f"hash {key.hex()}" if isinstance(key, bytes) else f"stream {key}"
+        error = protocol_error(
+            ErrorCode.SESSION_NOT_FOUND,
+            f"audio of {which} ({frame.framing}): there is no such session on this socket",
+        )
+        return self._refuse_audio(Rejection(error), None, now)
 
     def _acknowledge(self, session: ServerSession, now: float) -> None:
         session.acknowledge(now)
@@ -259,6 +270,7 @@ class ServerConnection(Connection[ServerSession]):
         session.call_id, session.metadata = message.call_id, message.metadata or {}
         session.received_step(message.message_type)
         self._open(session, outcome.config)
+        session.run()
         session.sent_step(SessionStartedMessage.message_type)
         self._send(self._started(session, outcome), now)
         return [SessionOpened(session.id, outcome.config, legacy_mode=False)]
@@ -269,6 +281,7 @@ class ServerConnection(Connection[ServerSession]):
         self._make_room(session)
         session.open_with(config, self._registry.add(session))
         session.link = self
+        session.configure = self._registry.configure
         self._attach(session)
         self._had_session = True
 
@@ -281,7 +294,7 @@ class ServerConnection(Connection[ServerSession]):
         additions: dict[str, Any] = {
             "version": VERSION,
             "features": tuple(sorted(session.features)),
-            "config_digest": self._registry.run(session),
+            "config_digest": session.digest,
         }
         if session.framing is Framing.ASP16:
             additions["stream"] = session.stream
@@ -308,7 +321,7 @@ class ServerConnection(Connection[ServerSession]):
         except Rejection as rejection:
             self.put(legacy.error(session_id, rejection.error))
             return [ErrorSent(session_id, rejection.error), *self._failed(rejection.error, now)]
-        self._registry.run(session)
+        session.run()
         session.sent_step(SessionStartedMessage.message_type)
         self.put(legacy.started(session.id))
         return [SessionOpened(session.id, config, legacy_mode=True)]

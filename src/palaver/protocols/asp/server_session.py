@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.config import SessionStatistics, VADConfig
 from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, protocol_error
-from palaver.protocols.asp.frames import FrameFlags
+from palaver.protocols.asp.frames import AudioFrame, FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     ASPMessage,
@@ -26,18 +26,14 @@ from palaver.protocols.asp.messages import (
     Side,
     TurnOverrideMessage,
 )
-from palaver.protocols.asp.session import Session
+from palaver.protocols.asp.session import Link, Session
 from palaver.protocols.asp.states import UNNUMBERED, SessionState
 
-__all__ = ["Link", "Response", "ServerSession"]
+__all__ = ["Response", "ServerLink", "ServerSession"]
 
 
-class Link(Protocol):
-    """The socket that a session is on, as the session sees it."""
-
-    def put(self, message: str | bytes) -> None:
-        """Send it after what was put before."""
-        ...
+class ServerLink(Link, Protocol):
+    """The socket that a server's session is on."""
 
     def release(self, session: ServerSession) -> None:
         """Let the session go."""
@@ -67,7 +63,7 @@ class ServerSession(Session):
     ) -> None:
         super().__init__(session_id, limits)
         self._stamp = stamp
-        self.link: Link | None = None
+        self.link: ServerLink | None = None
         self.started_at: Final = now
         self.heard_at = now
         """When the client said anything last."""
@@ -272,6 +268,11 @@ class ServerSession(Session):
         rate = self.config.audio.sample_rate
         heard = self.frames_received * self.config.audio.samples_per_frame / rate
         return heard - (now - self.started_at)
+
+    def drop_audio(self, frame: AudioFrame) -> None:
+        """Do not count what came too early: it is thrown away."""
+        count = len(frame.payload) // self.config.audio.sample_bytes
+        self.frames_received -= max(1, count // self.config.audio.samples_per_frame)
 
     def tell(self, error: ProtocolError, now: float) -> None:
         """Send an error of the session."""

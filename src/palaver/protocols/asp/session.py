@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from palaver.protocols.asp.config import (
     FRAMES_PER_MESSAGE,
@@ -21,9 +21,9 @@ from palaver.protocols.asp.frames import AudioFrame, FrameFlags, FrameKey, frame
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Feature, Side
 from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
-from palaver.protocols.asp.states import SESSION, SessionState
+from palaver.protocols.asp.states import AUDIO, SESSION, SessionState
 
-__all__ = ["Applied", "Configure", "Session", "apply_as_negotiated"]
+__all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
 
 _MAX_LOOSE_BYTES: Final = 64 * 1024
 """Audio of one message of a 1.0.0 peer, which does not send whole frames."""
@@ -53,6 +53,14 @@ def apply_as_negotiated(_session_id: str, config: NegotiatedConfig) -> Applied:
     return Applied(config.audio, config.vad)
 
 
+class Link(Protocol):
+    """The socket that a session is on, as the session sees it."""
+
+    def put(self, message: str | bytes) -> None:
+        """Send it after what was put before."""
+        ...
+
+
 @dataclass(slots=True)
 class _Told:
     """When an error was told last, and how often it happened since without being told."""
@@ -80,6 +88,7 @@ class Session:
         self.config = NegotiatedConfig(audio=AudioConfig(), vad=VADConfig())
         self.applied = Applied(self.config.audio, self.config.vad)
         """What our side runs."""
+        self.configure: Configure = apply_as_negotiated
         self.framing = Framing.HASH12
         self.stream = 0
         self.key: FrameKey = None
@@ -153,6 +162,15 @@ class Session:
         self.framing = framing if isinstance(framing, Framing) else Framing.HASH12
         self.stream = stream
         self.key = frame_key(self.framing, self.id, stream)
+
+    def run(self) -> None:
+        """Have our side apply the configuration."""
+        self.applied = self.configure(self.id, self.config)
+
+    @property
+    def digest(self) -> str | None:
+        """The digest of what our side runs, where the peer compares it."""
+        return self.applied.digest if self.has(Feature.CONFIG_DIGEST) else None
 
     def switch(self, config: NegotiatedConfig, *, for_turn: bool) -> None:
         """Run other VAD values from the next frame on."""
@@ -229,11 +247,12 @@ class Session:
             Rejection: 2004, its size or its number is wrong; 4004, no audio is taken now.
 
         """
-        self.received_step("audio")
-        self._check_size(len(frame.payload))
+        self.received_step(AUDIO)
         events: list[Event] = []
         seq = self.expected_seq if frame.seq is None else self._unwrapped(frame.seq)
         missing = seq - self.expected_seq
+        self.expected_seq = seq + 1  # its number is used up, even where its audio cannot be
+        self._check_size(len(frame.payload))
         if missing:
             events.append(AudioMissing(self.id, seq, missing))
         if frame.samples is None:
@@ -245,7 +264,6 @@ class Session:
         events.append(
             AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
         )
-        self.expected_seq = seq + 1
         count = len(frame.payload) // self.config.audio.sample_bytes
         self.samples_received = samples + count
         self.frames_received += max(1, count // self.config.audio.samples_per_frame)

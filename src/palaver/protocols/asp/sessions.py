@@ -10,7 +10,6 @@ from palaver.protocols.asp.config import ProtocolCapabilities
 from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
 from palaver.protocols.asp.events import Event, SessionClosed
 from palaver.protocols.asp.limits import Limits
-from palaver.protocols.asp.messages import Feature
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import Configure, apply_as_negotiated
 from palaver.protocols.asp.states import SessionState
@@ -86,11 +85,6 @@ class Sessions:
             if self._last_stream not in self._streams:
                 self._streams.add(self._last_stream)
                 return self._last_stream
-
-    def run(self, session: ServerSession) -> str | None:
-        """Have the agent's side apply the configuration; return the digest of what it runs."""
-        session.applied = self.configure(session.id, session.config)
-        return session.applied.digest if session.has(Feature.CONFIG_DIGEST) else None
 
     def remove(self, session: ServerSession) -> None:
         """Forget a session that is over."""

@@ -113,7 +113,7 @@ _CLIENT_SESSION: Final[Mapping[SessionState, Mapping[str, SessionState]]] = Mapp
             "session.started" + REJECTED: _IDLE,
             "session.end": _ENDING,
             "session.ended": _CLOSED,
-            "protocol.error": _NEGOTIATING,
+            "protocol.error": _IDLE,
         },
         _ACTIVE: {
             **_stay(_ACTIVE, (*_FROM_CLIENT, *_FROM_SERVER, "session.resume", "session.resumed")),

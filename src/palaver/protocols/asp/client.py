@@ -1,0 +1,495 @@
+"""The client's end of a socket: it waits for the capabilities, then starts sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, TypeAlias, cast
+
+from palaver.protocols.asp import legacy
+from palaver.protocols.asp.client_session import ClientSession
+from palaver.protocols.asp.config import (
+    VERSION,
+    AudioConfig,
+    Framing,
+    NegotiatedConfig,
+    ProtocolCapabilities,
+    VADConfig,
+)
+from palaver.protocols.asp.connection import Connection
+from palaver.protocols.asp.errors import (
+    ErrorCode,
+    Misuse,
+    ProtocolError,
+    Rejection,
+    close_code,
+    protocol_error,
+)
+from palaver.protocols.asp.events import (
+    CapabilitiesReceived,
+    Close,
+    ConfigMismatched,
+    ErrorReceived,
+    Event,
+    HandshakeFailed,
+    LegacyDetected,
+    MessageReceived,
+    MessagesLost,
+    PeerGoingAway,
+    RequestTimedOut,
+    SessionClosed,
+    SessionDetached,
+    SessionOpened,
+    SessionRejected,
+    SessionResumed,
+    UpdateRejected,
+)
+from palaver.protocols.asp.frames import AudioFrame
+from palaver.protocols.asp.limits import Limits
+from palaver.protocols.asp.messages import (
+    ASPMessage,
+    Feature,
+    ProtocolCapabilitiesMessage,
+    ProtocolErrorMessage,
+    ProtocolGoAwayMessage,
+    SessionAckMessage,
+    SessionEndedMessage,
+    SessionMessage,
+    SessionResumedMessage,
+    SessionResumeMessage,
+    SessionStartedMessage,
+    SessionStartMessage,
+    SessionUpdatedMessage,
+    SessionUpdateMessage,
+    Side,
+    TurnOverrideMessage,
+    session_id_of,
+)
+from palaver.protocols.asp.session import Configure, apply_as_negotiated, same_major
+from palaver.protocols.asp.states import LINK, REJECTED, LinkState, SessionState
+
+__all__ = ["ClientConnection"]
+
+
+_Answer: TypeAlias = Callable[[Any, ClientSession, ASPMessage, float], list[Event]]
+
+
+class ClientConnection(Connection[ClientSession]):
+    """One server. ``subprotocol`` says that it has selected ``asp.v1``: then it is no legacy one.
+
+    ``assume_legacy`` says that it was a legacy server the last time: nothing is waited for.
+    """
+
+    side = Side.CLIENT
+
+    def __init__(
+        self,
+        now: float,
+        limits: Limits,
+        *,
+        stamp: Callable[[float], str],
+        subprotocol: bool = False,
+        assume_legacy: bool = False,
+        configure: Configure = apply_as_negotiated,
+        on_output: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(stamp, on_output)
+        self.capabilities: ProtocolCapabilities | None = None
+        self.legacy_mode = False
+        self.going_away = False
+        self._limits = limits
+        self._subprotocol = subprotocol
+        self._configure = configure
+        self._deadline = now if assume_legacy else now + limits.capabilities_timeout
+        self._remembered = assume_legacy
+
+    # --- what the shell does ----------------------------------------------------------------
+
+    def start(self, session: ClientSession, now: float) -> None:
+        """Ask for a session; ``SessionOpened`` or ``SessionRejected`` follows.
+
+        Raises:
+            Misuse: the capabilities have not come, the server goes away, or the id is in use.
+
+        """
+        if self.state is not LinkState.CAPS_RECEIVED or self.going_away:
+            raise Misuse("a session cannot be started: the server is not ready for one")
+        if session.id in self.sessions:
+            raise Misuse(f"session {session.id!r} is on this socket already")
+        session.link = self
+        session.sent_step(SessionStartMessage.message_type)
+        session.wait_for(SessionStartMessage.message_type, now)
+        self.sessions[session.id] = session
+        if self.capabilities is None:
+            session.legacy_mode = True
+            audio = session.request.audio
+            legal = AudioConfig(
+                sample_rate=audio.sample_rate, frame_duration_ms=audio.frame_duration_ms
+            )
+            session.open_with(NegotiatedConfig(audio=legal, vad=VADConfig()), 0)
+            self._attach(session)
+            self.put(legacy.start(session.id, session.request.call_id or session.id, legal))
+        else:
+            self._send(session.request.message(self.capabilities), now)
+
+    def resume(self, session: ClientSession, now: float) -> None:
+        """Go on with a session of a lost socket; ``SessionResumed`` or ``SessionClosed`` follows.
+
+        Raises:
+            Misuse: the session cannot be resumed.
+
+        """
+        if session.token is None or self.state is not LinkState.CAPS_RECEIVED:
+            raise Misuse(f"session {session.id!r} cannot be resumed")
+        session.sent_step(SessionResumeMessage.message_type)
+        self.sessions[session.id] = session
+        session.wait_for(SessionResumeMessage.message_type, now)
+        self._send(
+            SessionResumeMessage(
+                session_id=session.id,
+                resume_token=session.token,
+                received=session.received,
+                sending_from=session.outgoing.first,
+            ),
+            now,
+        )
+
+    def closed(self, now: float) -> list[Event]:
+        """Keep sessions that can be resumed; the others are over."""
+        self.state = LinkState.CLOSED
+        events: list[Event] = []
+        for session in tuple(self.sessions.values()):
+            self.release(session)
+            session.link = None
+            if session.resumable and session.state is not SessionState.CLOSED:
+                if session.resume_until is None:
+                    session.resume_until = now + session.resume_window
+                events.append(SessionDetached(session.id))
+            else:
+                session.state = SessionState.CLOSED
+                events.append(SessionClosed(session.id, "connection_lost"))
+        return events
+
+    def next_timeout(self) -> float | None:
+        """Return when the capabilities, or the answer to a request, are late."""
+        if self.state is LinkState.CLOSED or self.closing is not None:
+            return None
+        due = [self._deadline] if self.state is LinkState.CONNECTED else []
+        due += [one.waiting.until for one in self.sessions.values() if one.waiting is not None]
+        return min(due, default=None)
+
+    def handle_timeout(self, now: float) -> list[Event]:
+        """Take the server for a legacy one; give up requests without an answer."""
+        events: list[Event] = []
+        if self.state is LinkState.CONNECTED and now >= self._deadline:
+            if self._subprotocol:
+                seconds = self._limits.capabilities_timeout
+                return self._fail(
+                    protocol_error(
+                        ErrorCode.HANDSHAKE_TIMEOUT,
+                        f"the server selected asp.v1, but sent no capabilities for {seconds:g} s",
+                    )
+                )
+            events += self._take_for_legacy("remembered" if self._remembered else "timeout")
+        for session in tuple(self.sessions.values()):
+            waiting = session.waiting
+            if waiting is not None and now >= waiting.until:
+                events += self._late(session, waiting.message_type, now)
+        return events
+
+    # --- in ---------------------------------------------------------------------------------
+
+    def _receive_special(self, found: dict[str, Any], text: str, now: float) -> list[Event] | None:
+        events: list[Event] = []
+        if found["type"] == ProtocolCapabilitiesMessage.message_type:
+            return None
+        if self.state is LinkState.CONNECTED:
+            if self._subprotocol:
+                return None
+            events += self._take_for_legacy("first_message")
+        if found["type"] == "error":
+            problem = legacy.read_error(text)
+            if problem is not None:
+                return [*events, *self._legacy_error(problem, now)]
+        session = self.sessions.get(session_id_of(found) or "")
+        if session is not None and session.legacy_mode:
+            return [*events, *self._receive_legacy(session, found, text, now)]
+        return [*events, *self._receive_message(text, now)] if events else None
+
+    def _dispatch(self, message: ASPMessage, now: float) -> list[Event]:
+        session_id = getattr(message, "session_id", None)
+        if session_id is None:
+            return self._dispatch_link(message)
+        session = self.sessions.get(session_id)
+        if session is None:
+            return []  # of a session that is over here: the server had not heard of that
+        answer = self._ANSWERS.get(message.message_type)
+        if answer is not None:
+            return answer(self, session, message, now)
+        session.received_step(message.message_type)
+        if isinstance(message, TurnOverrideMessage):
+            session.override(message.vad, now)
+        # Those that have no answer of their own belong to a session, and change nothing.
+        return [MessageReceived(session.id, cast("SessionMessage", message))]
+
+    def _dispatch_link(self, message: ASPMessage) -> list[Event]:
+        if isinstance(message, ProtocolCapabilitiesMessage):
+            return self._on_capabilities(message)
+        if isinstance(message, ProtocolGoAwayMessage):
+            self.going_away = True
+            return [PeerGoingAway(message.reason, message.grace_ms)]
+        return [ErrorReceived(None, cast("ProtocolErrorMessage", message).error)]
+
+    def _receive_audio(self, session: ClientSession, frame: AudioFrame, now: float) -> list[Event]:
+        del now
+        return session.take_audio(frame)
+
+    def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
+        del frame, now
+        return []  # of a session that is over here: the server had not heard of that
+
+    def _acknowledge(self, session: ClientSession, now: float) -> None:
+        session.acknowledge(now)
+
+    def _tell(self, session: ClientSession, error: ProtocolError, now: float) -> None:
+        session.tell(error, now)
+
+    # --- capabilities -----------------------------------------------------------------------
+
+    def _on_capabilities(self, message: ProtocolCapabilitiesMessage) -> list[Event]:
+        capabilities = message.capabilities
+        if not same_major(message.version):
+            return self._fail(
+                protocol_error(
+                    ErrorCode.VERSION_MISMATCH,
+                    f"version: the server speaks {message.version}; this is {VERSION}",
+                    supported=[VERSION],
+                )
+            )
+        self.state = LINK[self.state][message.message_type]
+        self.capabilities = capabilities
+        self.legacy_mode = False
+        return [CapabilitiesReceived(capabilities, message.server_id)]
+
+    def _take_for_legacy(
+        self, cause: Literal["timeout", "first_message", "remembered"]
+    ) -> list[Event]:
+        self.state = LINK[self.state]["legacy"]
+        self.legacy_mode = True
+        return [LegacyDetected(cause)]
+
+    def _fail(self, error: ProtocolError) -> list[Event]:
+        self.put(Close(close_code(ErrorCode(error.code)), error.name or ""))
+        return [HandshakeFailed(error)]
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def _on_started(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
+        message = cast("SessionStartedMessage", message)
+        rejected = message.status == "rejected"
+        session.received_step(message.message_type + (REJECTED if rejected else ""))
+        if rejected:
+            return self._rejected(session, message.errors or ())
+        if session.state is SessionState.ENDING:
+            return []  # nobody waits for it any longer; its end has been sent already
+        session.waiting = None
+        try:
+            config = _legal(message.negotiated, session.id)
+            if config.audio.framing is Framing.ASP16 and message.stream is None:
+                raise _unusable("stream: missing, and asp16 needs it", "/stream", session.id)
+        except Rejection as rejection:
+            session.tell(rejection.error, now)
+            session.end(now, "invalid_answer")
+            return [SessionRejected(session.id, (rejection.error,))]
+        session.peer_version = message.version
+        session.features = session.request.features & {
+            one for one in Feature if one in (message.features or ())
+        }
+        session.open_with(config, message.stream or 0)
+        self._attach(session)
+        if message.resume_token is None:
+            session.features -= {Feature.SESSION_RESUME}
+        session.token = message.resume_token
+        session.resume_window = (message.resume_window_ms or 0) / 1000
+        session.configure = self._configure
+        session.run()
+        mismatch = self._compare(session, message.config_digest, session.applied.digest, now)
+        if mismatch:
+            return mismatch
+        session.confirm(now)
+        return [SessionOpened(session.id, config, legacy_mode=False)]
+
+    def _on_updated(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
+        message = cast("SessionUpdatedMessage", message)
+        session.received_step(message.message_type)
+        if message.status == "rejected":
+            events = session.updated(None)
+            events.append(UpdateRejected(session.id, message.errors or ()))
+            session.override_next(now)
+            return events
+        config = _legal(message.negotiated, session.id)
+        config = config.model_copy(update={"audio": session.config.audio})
+        ours = self._configure(session.id, config).digest
+        mismatch = self._compare(session, message.config_digest, ours, now)
+        if mismatch:
+            return mismatch
+        events = session.updated(config)
+        session.run()
+        if session.open:
+            session.confirm(now)
+            session.override_next(now)
+        return events
+
+    def _on_resumed(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
+        message = cast("SessionResumedMessage", message)
+        session.received_step(message.message_type)
+        session.waiting = None
+        if message.status == "rejected" or message.received is None:
+            return self._over(session, "resume_refused", None)
+        session.acknowledged(message.received)
+        session.token = message.resume_token
+        session.resume_until = None
+        session.link = self
+        self._attach(session)
+        lost = max(0, (message.sending_from or 0) - session.received)
+        session.received += lost
+        replayed = session.outgoing.since(message.received)
+        for kept in replayed:
+            self.put(kept)
+        session.wait_again(now)
+        resumed: Event = SessionResumed(session.id, len(replayed))
+        return [resumed, MessagesLost(session.id, lost)] if lost else [resumed]
+
+    def _on_ended(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
+        del now
+        message = cast("SessionEndedMessage", message)
+        session.received_step(message.message_type)
+        return self._over(session, message.reason or "ended", message)
+
+    def _on_ack(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
+        del now
+        session.received_step(message.message_type)
+        session.acknowledged(cast("SessionAckMessage", message).received)
+        return []
+
+    def _on_error(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
+        del now
+        error = cast("ProtocolErrorMessage", message).error
+        session.received_step(message.message_type)
+        received: Event = ErrorReceived(session.id, error)
+        if session.state is SessionState.IDLE:
+            return [received, *self._rejected(session, (error,))]
+        return [received]
+
+    def _compare(
+        self, session: ClientSession, theirs: str | None, ours: str, now: float
+    ) -> list[Event]:
+        """End a session whose two sides run different configurations."""
+        if theirs is None or theirs == ours or not session.has(Feature.CONFIG_DIGEST):
+            return []
+        error = protocol_error(
+            ErrorCode.CONFIG_DIGEST_MISMATCH,
+            f"the server runs {theirs}, the client {ours}",
+            ours=ours,
+            theirs=theirs,
+        )
+        session.tell(error, now)
+        return [
+            ConfigMismatched(session.id, ours, theirs),
+            *self._over(session, "config_digest_mismatch", None),
+        ]
+
+    def _rejected(self, session: ClientSession, errors: tuple[ProtocolError, ...]) -> list[Event]:
+        session.waiting = None
+        self.release(session)
+        session.link = None
+        return [SessionRejected(session.id, errors)]
+
+    def _over(
+        self, session: ClientSession, reason: str, message: SessionEndedMessage | None
+    ) -> list[Event]:
+        session.waiting = None
+        session.state = SessionState.CLOSED
+        self.release(session)
+        session.link = None
+        if message is None:
+            return [SessionClosed(session.id, reason)]
+        return [SessionClosed(session.id, reason, message.duration_seconds, message.statistics)]
+
+    def _late(self, session: ClientSession, message_type: str, now: float) -> list[Event]:
+        late: Event = RequestTimedOut(session.id, message_type)
+        session.waiting = None
+        if message_type == SessionStartMessage.message_type:
+            # The server may have it all the same: it must not keep a session that nobody has.
+            session.end(now, "start_timeout")
+            return [late, *self._finished(session)]
+        if message_type == SessionUpdateMessage.message_type:
+            return [late]  # its answer still decides from which frame on the values hold
+        return [late, *self._over(session, f"{message_type}_timeout", None)]
+
+    def _finished(self, session: ClientSession) -> list[Event]:
+        """Let go of a session whose end is not answered."""
+        if session.state is not SessionState.CLOSED:
+            return []
+        return self._over(session, "ended", None)
+
+    # --- legacy -----------------------------------------------------------------------------
+
+    def _receive_legacy(
+        self, session: ClientSession, found: dict[str, Any], text: str, now: float
+    ) -> list[Event]:
+        kind = found["type"]
+        if kind == SessionStartedMessage.message_type:
+            session.received_step(kind)
+            if session.state is not SessionState.ACTIVE:
+                return []
+            session.waiting = None
+            session.configure = self._configure
+            session.run()
+            return [SessionOpened(session.id, session.config, legacy_mode=True)]
+        if kind in {"response.start", "response.end"}:
+            return self._receive_message(text, now)
+        return []  # a legacy client knows no more
+
+    def _legacy_error(self, problem: legacy.LegacyError, now: float) -> list[Event]:
+        del now
+        error = legacy.as_protocol_error(problem)
+        received: Event = ErrorReceived(problem.session_id or None, error)
+        session = self.sessions.get(problem.session_id or "")
+        if session is not None and session.state is SessionState.NEGOTIATING:
+            session.state = SessionState.IDLE
+            return [received, *self._rejected(session, (error,))]
+        return [received]
+
+    _ANSWERS: ClassVar[Mapping[str, _Answer]] = MappingProxyType(
+        {
+            "session.started": _on_started,
+            "session.updated": _on_updated,
+            "session.resumed": _on_resumed,
+            "session.ended": _on_ended,
+            "session.ack": _on_ack,
+            "protocol.error": _on_error,
+        }
+    )
+    """Message → what it does, where that is more than being handed on."""
+
+
+def _legal(config: NegotiatedConfig | None, session_id: str) -> NegotiatedConfig:
+    """Return what the server says that both run, if that can be run.
+
+    Raises:
+        Rejection: 1001, it is missing, or out of what the specification allows.
+
+    """
+    if config is None:
+        raise _unusable("negotiated: missing", "/negotiated", session_id)
+    wrong = [*config.audio.validate(), *config.vad.validate()]
+    if wrong:
+        raise _unusable(f"negotiated: {wrong[0]}", "/negotiated", session_id)
+    return config
+
+
+def _unusable(message: str, pointer: str, session_id: str) -> Rejection:
+    return Rejection(
+        protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer), session_id
+    )

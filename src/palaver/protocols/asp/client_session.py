@@ -1,0 +1,330 @@
+"""A session as the client holds it: what the media server says for the caller goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from palaver.protocols.asp import legacy
+from palaver.protocols.asp.config import (
+    VERSION,
+    AudioConfig,
+    NegotiatedConfig,
+    NegotiationMode,
+    ProtocolCapabilities,
+    VADConfig,
+)
+from palaver.protocols.asp.errors import Misuse, ProtocolError
+from palaver.protocols.asp.events import ConfigSwitched, Event
+from palaver.protocols.asp.frames import FrameFlags
+from palaver.protocols.asp.limits import Limits
+from palaver.protocols.asp.messages import (
+    ASPMessage,
+    AudioEndMessage,
+    AudioSpeechEndMessage,
+    AudioSpeechStartMessage,
+    DtmfMessage,
+    Feature,
+    PlaybackMarkMessage,
+    ProtocolErrorMessage,
+    ResponseCancelMessage,
+    SessionAckMessage,
+    SessionConfirmMessage,
+    SessionEndMessage,
+    SessionStartMessage,
+    SessionUpdateMessage,
+    Side,
+)
+from palaver.protocols.asp.session import Link, Session
+from palaver.protocols.asp.states import UNNUMBERED, SessionState
+
+__all__ = ["ClientSession", "SessionRequest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionRequest:
+    """What a client asks for. ``features`` are those that it knows."""
+
+    session_id: str
+    call_id: str | None = None
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    vad: VADConfig = field(default_factory=VADConfig)
+    metadata: dict[str, Any] | None = None
+    audio_offers: tuple[AudioConfig, ...] = ()
+    negotiation: NegotiationMode | None = None
+    features: frozenset[Feature] = frozenset(Feature)
+
+    def message(self, capabilities: ProtocolCapabilities) -> SessionStartMessage:
+        """Return the start for that server; a server of 1.0.0 sees nothing of 1.1."""
+        old = speaks_1_0(capabilities.version)
+        # Spelled out, all of it: what is not said cannot be agreed on.
+        vad = VADConfig(**self.vad.over(capabilities.vad_defaults).model_dump())
+        start = SessionStartMessage(
+            session_id=self.session_id,
+            call_id=self.call_id,
+            audio=self.audio.model_copy(update={"framing": None}) if old else self.audio,
+            vad=vad,
+            metadata=self.metadata,
+        )
+        if old:
+            return start
+        return start.model_copy(
+            update={
+                "version": VERSION,
+                "features": tuple(sorted(self.features)),
+                "audio_offers": self.audio_offers or None,
+                "negotiation": self.negotiation,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A request without an answer yet."""
+
+    message_type: str
+    until: float
+
+
+class ClientSession(Session):
+    """One call. The methods are what the media server's side may do; none of them waits."""
+
+    side = Side.CLIENT
+
+    def __init__(
+        self, request: SessionRequest, limits: Limits, stamp: Callable[[float], str]
+    ) -> None:
+        super().__init__(request.session_id, limits)
+        self.request = request
+        self.link: Link | None = None
+        self.token: str | None = None
+        self.resume_until: float | None = None
+        """Until when the server keeps the session, where the socket is lost."""
+        self.resume_window = 0.0
+        self.waiting: _Waiting | None = None
+        self.undecided_from: int | None = None
+        """Number of the first audio message of which it is not known yet under which VAD values
+        it falls; detection waits there until the update is answered."""
+        self._undecided_samples = 0
+        self._update: SessionUpdateMessage | None = None
+        self._turn_over: ConfigSwitched | None = None
+        self._override: VADConfig | None = None
+        self._stamp = stamp
+
+    # --- what the media server does ---------------------------------------------------------
+
+    def send_audio(self, payload: bytes, now: float, flags: FrameFlags = FrameFlags.NONE) -> int:
+        """Send 1 to 10 whole frames; return the number of the audio message.
+
+        Raises:
+            Misuse: these are no whole frames, or the session takes no audio now.
+
+        """
+        del now
+        seq = self.next_seq
+        self._put_numbered(self.pack_audio(payload, flags, 0))
+        return seq
+
+    def commit(self, now: float) -> ConfigSwitched | None:
+        """Say that the utterance is complete (``audio.end``)."""
+        self.send(AudioEndMessage(session_id=self.id), now)
+        return self._leave_turn()
+
+    def report_speech(
+        self, message: AudioSpeechStartMessage | AudioSpeechEndMessage, now: float
+    ) -> ConfigSwitched | None:
+        """Say what the client's detector found; the end of an utterance ends the turn."""
+        if not self.has(Feature.SPEECH_EVENTS):
+            message = message.model_copy(update=dict.fromkeys(_POSITIONS))
+        self.send(message, now)
+        ends = isinstance(message, AudioSpeechEndMessage) and not message.discarded
+        return self._leave_turn() if ends else None
+
+    def update(self, vad: VADConfig, now: float, *, for_turn: bool = False) -> None:
+        """Ask for other VAD values, from the next frame on; only the fields that were given.
+
+        Raises:
+            Misuse: an update has no answer yet, or the server is a legacy one.
+
+        """
+        if self.legacy_mode:
+            raise Misuse("a legacy server has no session.update")
+        message = SessionUpdateMessage(
+            session_id=self.id,
+            vad=vad,
+            scope="turn" if for_turn and self.has(Feature.TURN_OVERRIDES) else None,
+        )
+        self.send(message, now)
+        self._update = message
+        self.undecided_from = self.next_seq
+        self._undecided_samples = self.samples_sent
+        self.waiting = _Waiting(message.message_type, now + self.limits.update_timeout)
+
+    def end(self, now: float, reason: str = "call_hangup") -> None:
+        """End the session; a legacy server does not answer that.
+
+        Raises:
+            Misuse: it is over already.
+
+        """
+        if self.legacy_mode:
+            self.sent_step("session.end")
+            self.state = SessionState.CLOSED
+            self._put_numbered(legacy.ended_by_client(self.id, reason))
+            return
+        self.send(SessionEndMessage(session_id=self.id, reason=reason), now)
+        self.waiting = _Waiting("session.end", now + self.limits.end_timeout)
+
+    def cancel_response(
+        self,
+        response_id: str,
+        played_ms: int,
+        now: float,
+        reason: Literal["barge_in", "manual"] = "barge_in",
+    ) -> bool:
+        """Stop an answer of which the caller heard that much; false where nobody can be told."""
+        if not self.has(Feature.RESPONSE_CONTROL):
+            return False
+        self.send(
+            ResponseCancelMessage(
+                session_id=self.id, response_id=response_id, played_ms=played_ms, reason=reason
+            ),
+            now,
+        )
+        return True
+
+    def report_mark(
+        self,
+        mark: PlaybackMarkMessage,
+        outcome: Literal["played", "cleared"],
+        played_ms: int,
+        now: float,
+    ) -> None:
+        """Say what became of a mark."""
+        self.send(
+            PlaybackMarkMessage(
+                session_id=self.id,
+                mark_id=mark.mark_id,
+                response_id=mark.response_id,
+                outcome=outcome,
+                played_ms=played_ms,
+            ),
+            now,
+        )
+
+    def press(self, digit: str, now: float, duration_ms: int | None = None) -> bool:
+        """Say that the caller pressed a key; false where nobody can be told."""
+        if not self.has(Feature.DTMF):
+            return False
+        self.send(DtmfMessage(session_id=self.id, digit=digit, duration_ms=duration_ms), now)
+        return True
+
+    # --- what the connection does -----------------------------------------------------------
+
+    def wait_for(self, message_type: str, now: float) -> None:
+        """Have the answer to a start or a resumption come in time."""
+        self.waiting = _Waiting(message_type, now + self.limits.start_timeout)
+
+    def wait_again(self, now: float) -> None:
+        """After a resumption: have the answers come that were open before."""
+        if self.state is SessionState.UPDATING:
+            self.waiting = _Waiting("session.update", now + self.limits.update_timeout)
+        elif self.state is SessionState.ENDING:
+            self.waiting = _Waiting("session.end", now + self.limits.end_timeout)
+
+    def override(self, vad: VADConfig, now: float) -> None:
+        """Do what the server asks for in the next turn, once no update is open."""
+        if self.state is SessionState.ACTIVE:
+            self.update(vad, now, for_turn=True)
+        else:
+            self._override = vad
+
+    def updated(self, config: NegotiatedConfig | None) -> list[Event]:
+        """Run what the server answered, from the frame on at which it was asked; or what was."""
+        update, self._update = self._update, None
+        self.waiting = None
+        first, self.undecided_from = self.undecided_from, None
+        events: list[Event] = []
+        if config is not None and update is not None and first is not None:
+            for_turn = update.scope == "turn"
+            self.switch(config, for_turn=for_turn)
+            events.append(
+                ConfigSwitched(
+                    self.id,
+                    first,
+                    self._undecided_samples,
+                    config,
+                    "turn" if for_turn else "update",
+                )
+            )
+        left, self._turn_over = self._turn_over, None
+        over = self.end_turn() if left is not None else None
+        if left is not None and over is not None:
+            events.append(ConfigSwitched(self.id, left.seq, left.samples, over.config, "turn_over"))
+        return events
+
+    def override_next(self, now: float) -> None:
+        """Ask for the override that had to wait for an answer."""
+        override, self._override = self._override, None
+        if override is not None and self.state is SessionState.ACTIVE:
+            self.update(override, now, for_turn=True)
+
+    def confirm(self, now: float) -> None:
+        """Say what the client runs."""
+        if self.has(Feature.CONFIG_DIGEST):
+            self.send(
+                SessionConfirmMessage(session_id=self.id, config_digest=self.applied.digest), now
+            )
+
+    def tell(self, error: ProtocolError, now: float) -> None:
+        """Send an error of the session; a legacy server has no message for it."""
+        if not self.legacy_mode:
+            self.put(ProtocolErrorMessage(session_id=self.id, error=error), now)
+
+    def acknowledge(self, now: float) -> None:
+        """Say how far the server's messages have arrived."""
+        self.put(SessionAckMessage(session_id=self.id, received=self.received), now)
+
+    def send(self, message: ASPMessage, now: float) -> None:
+        """Put a message on the wire.
+
+        Raises:
+            Misuse: it may not be sent in this state.
+
+        """
+        self.sent_step(message.message_type)
+        self.put(message, now)
+
+    def put(self, message: ASPMessage, now: float) -> None:
+        """Put a message on the wire whose step was made already."""
+        text = message.to_json(None if self.legacy_mode else self._stamp(now))
+        if message.message_type not in UNNUMBERED:
+            self._put_numbered(text)
+        elif self.link is not None:
+            self.link.put(text)
+
+    def _put_numbered(self, message: str | bytes) -> None:
+        if self.resumable:
+            self.outgoing.append(message)
+        if self.link is not None:
+            self.link.put(message)
+
+    def _leave_turn(self) -> ConfigSwitched | None:
+        if self._update is not None and self._update.scope == "turn":
+            # The override is not known yet, and over already.
+            self._turn_over = self.switched("turn_over")
+            return None
+        over = self.end_turn()
+        if over is not None:
+            self.run()
+        return over
+
+
+_POSITIONS = ("start_ms", "end_ms", "prefix_ms", "confirmed", "discarded", "reason")
+
+
+def speaks_1_0(version: str) -> bool:
+    """Tell whether a peer of that version knows nothing of 1.1."""
+    minor = version.split(".")[1:2]
+    return not (minor and minor[0].isdigit() and int(minor[0]) >= 1)
