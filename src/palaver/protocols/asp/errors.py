@@ -68,7 +68,6 @@ class ErrorCode(IntEnum):
     SESSION_UPDATE_NOT_ALLOWED = 4004
     CONFIG_DIGEST_MISMATCH = 4005
     RESUME_REFUSED = 4006
-    PEER_TOO_SLOW = 4007
 
     @property
     def wire_name(self) -> str:
@@ -190,12 +189,6 @@ ERRORS: Final[Mapping[ErrorCode, ErrorRule]] = MappingProxyType(
         ErrorCode.RESUME_REFUSED: ErrorRule(
             "The token fits no session that can be resumed.",
             "Start a new session.",
-            since="1.1.0",
-        ),
-        ErrorCode.PEER_TOO_SLOW: ErrorRule(
-            "The peer did not take what it was sent; the session has ended.",
-            "Read faster, or on a better line; start a new session.",
-            recoverable=False,
             since="1.1.0",
         ),
     }

@@ -270,7 +270,6 @@ class ServerConnection(Connection[ServerSession]):
         session.call_id, session.metadata = message.call_id, message.metadata or {}
         session.received_step(message.message_type)
         self._open(session, outcome.config)
-        session.run()
         session.sent_step(SessionStartedMessage.message_type)
         self._send(self._started(session, outcome), now)
         return [SessionOpened(session.id, outcome.config, legacy_mode=False)]
@@ -279,9 +278,10 @@ class ServerConnection(Connection[ServerSession]):
         """Give the session its place among all, and on this socket."""
         session.open_with(config, 0)
         self._make_room(session)
+        session.configure = self._registry.configure
+        session.run()
         session.open_with(config, self._registry.add(session))
         session.link = self
-        session.configure = self._registry.configure
         self._attach(session)
         self._had_session = True
 
@@ -321,7 +321,6 @@ class ServerConnection(Connection[ServerSession]):
         except Rejection as rejection:
             self.put(legacy.error(session_id, rejection.error))
             return [ErrorSent(session_id, rejection.error), *self._failed(rejection.error, now)]
-        session.run()
         session.sent_step(SessionStartedMessage.message_type)
         self.put(legacy.started(session.id))
         return [SessionOpened(session.id, config, legacy_mode=True)]

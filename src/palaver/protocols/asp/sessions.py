@@ -40,6 +40,8 @@ class Sessions:
         self.new_token: Final = new_token
         self.stamp: Final = stamp
         self.configure: Final = configure
+        self.draining = False
+        """Whether no session may begin any more."""
         self._by_id: dict[str, ServerSession] = {}
         self._streams: set[int] = set()
         self._last_stream = 0
@@ -58,7 +60,8 @@ class Sessions:
         """See that one more session may begin.
 
         Raises:
-            Rejection: 1005, that id is taken; 4003, there are as many sessions as may be.
+            Rejection: 1005, that id is taken; 4003, there are as many sessions as may be, or the server
+                stops.
 
         """
         if session_id in self._by_id:
@@ -66,6 +69,12 @@ class Sessions:
                 protocol_error(
                     ErrorCode.SESSION_ALREADY_ACTIVE,
                     f"session {session_id!r} is active: give each session an id of its own",
+                )
+            )
+        if self.draining:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.SESSION_LIMIT_REACHED, "the server is stopping: connect again"
                 )
             )
         if len(self._by_id) >= min(self.limits.max_sessions, _STREAMS - 1):
