@@ -278,8 +278,8 @@ _TEXTS: Final[Mapping[str, str]] = MappingProxyType(
         "string_pattern_mismatch": "must match {pattern}",
         "int_type": "must be an integer",
         "float_type": "must be a number",
-        "greater_than_equal": "must be at least {ge}",
-        "less_than_equal": "must be at most {le}",
+        "greater_than_equal": "must be at least {ge:.0f}",
+        "less_than_equal": "must be at most {le:.0f}",
         "bool_type": "must be true or false",
         "dict_type": "must be an object",
         "model_type": "must be an object",
@@ -297,7 +297,7 @@ def field_error(error: ValidationError) -> ProtocolError:
     """Return the first thing that is wrong, with a JSON Pointer (RFC 6901) to it."""
     first = error.errors(include_url=False, include_input=False)[0]
     path = [str(step) for step in first["loc"] if not _names_a_type(step)]
-    in_vad = path[:1] == ["vad"]
+    in_vad = path[:1] == ["vad"] and first["type"] != "missing"
     code = ErrorCode.INVALID_VAD_PARAMETER if in_vad else ErrorCode.INVALID_MESSAGE_FORMAT
     pointer = "".join("/" + step for step in path)
     text = _TEXTS.get(first["type"], first["msg"]).format_map(first.get("ctx", {}))
