@@ -11,17 +11,22 @@ import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from palaver.config import Settings
 from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine
 from palaver.errors import ConfigError
+from palaver.protocols.asp.config import Framing, ProtocolCapabilities
+from palaver.protocols.asp.messages import Feature
 from palaver.server.a2a import A2aEndpoint, A2aLimits
 from palaver.server.a2a_stream import StreamTimes
+from palaver.server.asp import AspEndpoint, Silence
+from palaver.server.asp_echo import EchoTest
 from palaver.server.drain import Drain
 from palaver.server.operations import Liveness, Readiness
+from palaver.server.origin import Origins
 from palaver.server.wellknown import CardEndpoint
 from palaver.storage.interfaces import Storage
 from palaver.storage.open import open_storage
@@ -30,6 +35,7 @@ __all__ = ["App", "create_app"]
 
 _log = structlog.get_logger("palaver.app")
 _A2A_PATH: Final = "/a2a"
+_ASP_PATHS: Final = ("/asp", "/", "/agents/{agent_id}/asp")
 _LEGACY_METHODS: Final = ("tasks/sendSubscribe", "tasks/send")
 
 
@@ -46,6 +52,16 @@ class App:
         self._settings = settings
         self._drain = Drain()
         self._drained = False
+        self._asp = AspEndpoint(
+            _asp_capabilities(settings),
+            settings.asp_limits(),
+            self._drain,
+            answer=EchoTest if settings.asp_echo_test else Silence,
+            origins=Origins(settings.asp_allowed_origins),
+            agents=[agent.id for agent in agents],
+            server_id=agents[0].id,
+            max_sockets=settings.asp_max_sockets,
+        )
         app = Starlette(
             routes=self._routes(agents[0].id),
             lifespan=self._lifespan,
@@ -69,7 +85,8 @@ class App:
             return
         self._drained = True
         self._drain.begin()
-        await self.engine.stop(self._settings.drain_timeout)
+        patience = self._settings.drain_timeout
+        await asyncio.gather(self.engine.stop(patience), self._asp.drain(patience))
         self._drain.finish()
 
     @asynccontextmanager
@@ -77,6 +94,7 @@ class App:
         await self.storage.open()
         try:
             await self.engine.start()
+            self._asp.start()
             yield
         finally:
             await asyncio.shield(self._close())
@@ -112,6 +130,7 @@ class App:
                 Route(f"{prefix}/.well-known/agent-card.json", card, methods=["GET"]),
                 Route(f"{prefix}/.well-known/agent.json", old_card, methods=["GET"]),
             ]
+        routes += [WebSocketRoute(path, self._asp) for path in _ASP_PATHS]
         for method in _LEGACY_METHODS:
             legacy = A2aEndpoint(self.engine, default, limits, self._drain, method)
             routes += [
@@ -137,6 +156,17 @@ def create_app(agents: Sequence[Agent], settings: Settings, storage: Storage | N
             message = f"two agents have the id {agent_id!r}: give one of them another (id=…)"
             raise ConfigError(message)
     return App(agents, settings, storage or open_storage(settings.store))
+
+
+def _asp_capabilities(settings: Settings) -> ProtocolCapabilities:
+    return ProtocolCapabilities(
+        supported_sample_rates=settings.asp_sample_rates,
+        supported_encodings=settings.asp_encodings,
+        supported_framings=tuple(Framing),
+        vad_configurable=settings.asp_vad_configurable,
+        max_session_duration_seconds=int(settings.asp_max_session_seconds),
+        features=tuple(Feature),
+    )
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:

@@ -9,9 +9,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AnyHttpUrl, Field, ValidationError
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -19,6 +20,8 @@ from pydantic_settings import (
 
 from palaver.engine.limits import Limits
 from palaver.errors import ConfigError
+from palaver.protocols.asp.config import SAMPLE_RATES_HZ, AudioEncoding
+from palaver.protocols.asp.limits import Limits as AspLimits
 
 __all__ = ["Settings", "default_store", "load_settings"]
 
@@ -26,12 +29,30 @@ _PREFIX: Final = "PALAVER_"
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 _LIMITS: Final = Limits()
+_ASP: Final = AspLimits()
+
+
+def _items(given: Any) -> Any:
+    """Take ``a, b`` for a list."""
+    if isinstance(given, str):
+        return [item.strip() for item in given.split(",") if item.strip()]
+    return given
 
 
 def default_store() -> str:
     """Return the path of the SQLite file in the user's state directory (XDG)."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return str(Path(state) / "palaver" / "palaver.db")
+
+
+def _rate(given: int) -> int:
+    if given not in SAMPLE_RATES_HZ:
+        message = f"must be one of {', '.join(map(str, SAMPLE_RATES_HZ))}"
+        raise ValueError(message)
+    return given
+
+
+_Rate = Annotated[int, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -72,6 +93,49 @@ class Settings(BaseSettings):
     retry_interval: Seconds = Field(1.0, description="When a client should come back to a stream")
     drain_timeout: Seconds = Field(10.0, description="How long tasks may go on after SIGTERM")
 
+    asp_sample_rates: Annotated[tuple[_Rate, ...], NoDecode, BeforeValidator(_items)] = Field(
+        (8_000, 16_000),
+        min_length=1,
+        description="Sample rates (Hz) of calls, the preferred one first",
+    )
+    asp_encodings: Annotated[tuple[AudioEncoding, ...], NoDecode, BeforeValidator(_items)] = Field(
+        tuple(AudioEncoding),
+        min_length=1,
+        description="Encodings of calls, the preferred one first",
+    )
+    asp_vad_configurable: bool = Field(
+        default=True, description="Whether media servers may set VAD values"
+    )
+    asp_echo_test: bool = Field(
+        default=False, description="Answer each utterance of a call with itself, to test the line"
+    )
+    asp_allowed_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items)] = Field(
+        (), description="Web pages' origins that may connect, beside the server's own"
+    )
+    asp_max_sockets: Count = Field(1_000, description="WebSockets of media servers at once")
+    asp_max_sessions: Annotated[int, Field(ge=1, le=65_000)] = Field(
+        _ASP.max_sessions, description="Calls at once, those that wait to be resumed among them"
+    )
+    asp_max_sessions_per_socket: Count = Field(
+        _ASP.max_sessions_per_socket, description="Calls at once on one WebSocket"
+    )
+    asp_max_failed_starts: Count = Field(
+        _ASP.max_failed_starts, description="Rejected starts in a minute on one WebSocket"
+    )
+    asp_max_audio_lead: Seconds = Field(
+        _ASP.max_audio_lead, description="How far audio may run ahead of the clock"
+    )
+    asp_handshake_timeout: Seconds = Field(
+        _ASP.handshake_timeout, description="How long a media server may take to start a call"
+    )
+    asp_idle_timeout: Seconds = Field(_ASP.idle_timeout, description="Silence that ends a call")
+    asp_max_session_seconds: Seconds = Field(
+        _ASP.max_session_seconds, description="Longest time of a call"
+    )
+    asp_resume_window: Seconds = Field(
+        _ASP.resume_window, description="How long a call waits for its media server after a drop"
+    )
+
     max_running_tasks: Count = Field(_LIMITS.max_running_tasks, description="Handlers at once")
     max_open_tasks: Count = Field(_LIMITS.max_open_tasks, description="Tasks held at once")
     max_task_events: Count = Field(_LIMITS.max_task_events, description="Events of one task")
@@ -92,6 +156,12 @@ class Settings(BaseSettings):
         known = set(type(self).model_fields)
         values = {f.name: getattr(self, f.name) for f in fields(Limits) if f.name in known}
         return Limits(**values)
+
+    def asp_limits(self) -> AspLimits:
+        """Return the bounds of calls."""
+        known = {f.name for f in fields(AspLimits)}
+        values = {name.removeprefix("asp_"): value for name, value in self if name[:4] == "asp_"}
+        return AspLimits(**{name: value for name, value in values.items() if name in known})
 
     @classmethod
     def settings_customise_sources(

@@ -43,6 +43,8 @@ class Connection(ABC, Generic[SessionT]):
         self.state = LinkState.CONNECTED
         self.sessions: dict[str, SessionT] = {}
         self.closing: Close | None = None
+        self.congested = False
+        """Whether the peer has not taken yet what it was sent; the shell says so."""
         self._stamp = stamp
         self._on_output = on_output
         self._keys: dict[FrameKey, SessionT] = {}

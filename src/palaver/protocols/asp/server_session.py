@@ -35,6 +35,8 @@ __all__ = ["Response", "ServerLink", "ServerSession"]
 class ServerLink(Link, Protocol):
     """The socket that a server's session is on."""
 
+    congested: bool
+
     def release(self, session: ServerSession) -> None:
         """Let the session go."""
         ...

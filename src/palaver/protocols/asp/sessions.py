@@ -60,8 +60,8 @@ class Sessions:
         """See that one more session may begin.
 
         Raises:
-            Rejection: 1005, that id is taken; 4003, there are as many sessions as may be, or the server
-                stops.
+            Rejection: 1005, that id is taken; 4003, there are as many sessions as may be, or
+                the server stops.
 
         """
         if session_id in self._by_id:

@@ -1,0 +1,231 @@
+"""ASP on a WebSocket: the thin shell around the core, and the place where calls are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from secrets import token_urlsafe
+from typing import Final, Protocol
+
+import structlog
+from starlette.types import Receive, Scope, Send
+
+from palaver.protocols.asp.config import ProtocolCapabilities
+from palaver.protocols.asp.errors import Misuse
+from palaver.protocols.asp.events import Event, SessionClosed, SessionOpened
+from palaver.protocols.asp.limits import Limits
+from palaver.protocols.asp.server_session import ServerSession
+from palaver.protocols.asp.session import Configure, apply_as_negotiated
+from palaver.protocols.asp.sessions import Sessions
+from palaver.server.asp_log import log_event
+from palaver.server.asp_socket import AspSocket
+from palaver.server.drain import Drain
+from palaver.server.origin import Origins
+from palaver.server.refusal import refuse
+
+__all__ = ["AspEndpoint", "Call", "CallListener", "Silence"]
+
+_log = structlog.get_logger("palaver.asp")
+
+SUBPROTOCOL: Final = "asp.v1"
+_SWEEP: Final = 1.0
+"""Seconds between two looks at which sessions are over."""
+_TOKEN_BYTES: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A session, for whoever answers it: say things with ``session``, at ``now()``."""
+
+    session: ServerSession
+    now: Callable[[], float]
+    congested: Callable[[], bool]
+    """Whether the client has not taken yet what it was sent: wait before you send more."""
+
+
+class CallListener(Protocol):
+    """The agent's side of one call. It is told things in their order, and must not block."""
+
+    def heard(self, event: Event) -> None:
+        """Take an event of the call: audio, the end of an utterance, a switch of configuration."""
+        ...
+
+    def closed(self, event: SessionClosed) -> None:
+        """Let go: the call is over."""
+        ...
+
+
+class Silence:
+    """Takes a call, hears it, and says nothing."""
+
+    def __init__(self, call: Call) -> None:
+        del call
+
+    def heard(self, event: Event) -> None:
+        """Do nothing."""
+
+    def closed(self, event: SessionClosed) -> None:
+        """Do nothing."""
+
+
+class AspEndpoint:
+    """``WS /asp``: all sockets and sessions of the process.
+
+    ``answer`` makes the listener of each call; ``configure`` tells what the agent's audio
+    pipeline runs for a negotiated configuration. ``agents`` are the ids that a path may name.
+    """
+
+    def __init__(
+        self,
+        capabilities: ProtocolCapabilities,
+        limits: Limits,
+        drain: Drain,
+        *,
+        answer: Callable[[Call], CallListener] = Silence,
+        configure: Configure = apply_as_negotiated,
+        origins: Origins | None = None,
+        agents: Collection[str] = (),
+        server_id: str = "palaver",
+        max_sockets: int = 1_000,
+    ) -> None:
+        offset = time.time() - self.now()
+        self.sessions = Sessions(
+            capabilities,
+            limits,
+            new_token=lambda: token_urlsafe(_TOKEN_BYTES),
+            stamp=lambda now: _iso(now + offset),
+            configure=configure,
+        )
+        self.server_id = server_id
+        self._no_calls = asyncio.Event()
+        self._drain = drain
+        self._answer = answer
+        self._origins = origins or Origins()
+        self._agents = agents
+        self._max_sockets = max_sockets
+        self._sockets: set[AspSocket] = set()
+        self._listeners: dict[str, CallListener] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await refuse(scope, send, *refusal)
+            return
+        offered = SUBPROTOCOL in scope.get("subprotocols", ())
+        accept = {"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None}
+        socket = AspSocket(self, scope, receive, send)
+        self._sockets.add(socket)
+        try:
+            await send(accept)
+            await socket.run()
+        finally:
+            self._sockets.discard(socket)
+
+    def start(self) -> None:
+        """Begin to look after sessions whose time is over."""
+        self._sweeper = asyncio.create_task(self._sweep(), name="asp-sweeper")
+
+    async def drain(self, patience: float) -> None:
+        """Tell clients that the server goes, let calls end for ``patience`` s, end the rest."""
+        self.sessions.draining = True
+        for session in self.sessions:
+            if session.link is None:  # nobody can come back to it any more
+                self.take(self.sessions.forget(session, self.now(), "shutdown"))
+        for socket in tuple(self._sockets):
+            socket.go_away(patience)
+        if len(self.sessions):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._no_calls.wait(), patience)
+        for socket in tuple(self._sockets):
+            socket.shut_down()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+
+    def take(self, events: list[Event]) -> None:
+        """Log events, and tell the calls that they belong to."""
+        for event in events:
+            log_event(event, self.sessions)
+            if isinstance(event, SessionOpened):
+                self._open(event.session_id)
+            session_id = getattr(event, "session_id", None)
+            listener = None if session_id is None else self._listeners.get(session_id)
+            if listener is not None:
+                self._tell(listener, event)
+        if self.sessions.draining and not len(self.sessions):
+            self._no_calls.set()
+
+    def now(self) -> float:
+        """Return the time by which everything here goes (s)."""
+        return time.monotonic()
+
+    # --- calls ------------------------------------------------------------------------------
+
+    def _open(self, session_id: str) -> None:
+        session = self.sessions.get(session_id)
+        if session is None:
+            return
+        call = Call(session, self.now, lambda: _congested(session))
+        try:
+            self._listeners[session_id] = self._answer(call)
+        except Exception:  # noqa: BLE001 # whatever the agent's side raises
+            _log.exception("asp_call_failed", session_id=session_id)
+            self._fail(session)
+
+    def _tell(self, listener: CallListener, event: Event) -> None:
+        session_id = str(getattr(event, "session_id", ""))
+        try:
+            if isinstance(event, SessionClosed):
+                del self._listeners[session_id]
+                listener.closed(event)
+            else:
+                listener.heard(event)
+        except Exception:  # noqa: BLE001 # whatever breaks in one call, the others go on
+            _log.exception("asp_call_failed", session_id=session_id)
+            session = self.sessions.get(session_id)
+            if session is not None:
+                self._fail(session)
+
+    def _fail(self, session: ServerSession) -> None:
+        now = self.now()
+        try:
+            session.fail(now, "the agent failed; the session has ended")
+        except Misuse:  # it was about to end anyway
+            _log.debug("asp_call_failed_late", session_id=session.id)
+        self.take(self.sessions.forget(session, now, "error"))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP)
+            self.take(self.sessions.handle_timeout(self.now()))
+
+    # --- who may come in --------------------------------------------------------------------
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        agent_id = scope.get("path_params", {}).get("agent_id")
+        if agent_id is not None and agent_id not in self._agents:
+            return 404, f"no agent {agent_id!r} is served here"
+        if self._drain.begun:
+            return 503, "the server is stopping"
+        if len(self._sockets) >= self._max_sockets:
+            return 503, f"{len(self._sockets)} sockets are open, which is the limit"
+        if not self._origins.allow(scope):
+            return 403, "this origin may not connect"
+        return None
+
+
+def _congested(session: ServerSession) -> bool:
+    link = session.link
+    return link is not None and link.congested
+
+
+def _iso(seconds: float) -> str:
+    """Return a time as ``timestamp`` spells it: ISO 8601, UTC, milliseconds, ``Z``."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"

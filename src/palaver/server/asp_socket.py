@@ -1,0 +1,228 @@
+"""One WebSocket that speaks ASP: what comes in goes to the core, what the core says goes out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Final, Protocol
+
+import structlog
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from palaver.protocols.asp.events import Close, Event, Output
+from palaver.protocols.asp.server import ServerConnection
+from palaver.protocols.asp.sessions import Sessions
+from palaver.server.asp_log import log_received, log_sent
+from palaver.server.websocket import WEBSOCKET, ClientSocket
+
+__all__ = ["AspServer", "AspSocket"]
+
+_log = structlog.get_logger("palaver.asp")
+
+MAX_WAITING_BYTES: Final = 2 * 1024 * 1024
+"""Bytes that wait for a client that takes nothing, before it is dropped."""
+
+
+class AspServer(Protocol):
+    """What a socket needs of the server that it belongs to."""
+
+    sessions: Sessions
+    server_id: str
+
+    def now(self) -> float:
+        """Return the time (s)."""
+        ...
+
+    def take(self, events: list[Event]) -> None:
+        """Take what has happened."""
+        ...
+
+
+class AspSocket:
+    """The core of one connection, with a WebSocket around it.
+
+    With our own listener, messages are taken and answered where they are read: no task wakes up
+    for a frame. Elsewhere they come and go as ASGI says.
+    """
+
+    def __init__(self, server: AspServer, scope: Scope, receive: Receive, send: Send) -> None:
+        self._server = server
+        self._receive = receive
+        self._send = send
+        extensions: dict[str, Any] = scope.get("extensions") or {}
+        self._client: ClientSocket | None = extensions.get(WEBSOCKET)
+        self._connection = ServerConnection(
+            server.sessions,
+            server.now(),
+            server_id=server.server_id,
+            on_output=self._flush_soon,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._flush_due = False
+        self._waiting: deque[Output] = deque()
+        self._waiting_bytes = 0
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self._writer: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+
+    async def run(self) -> None:
+        """Serve the socket until it is closed."""
+        client = self._client
+        if client is not None:
+            client.on_messages = self._read_waiting
+        self._flush()
+        self._set_timer()
+        self._read_waiting()
+        try:
+            while True:
+                message = await self._receive()
+                if message["type"] == "websocket.disconnect":
+                    return
+                data = message.get("bytes")
+                await self._drained.wait()
+                self._take([message["text"] if data is None else data])
+        finally:
+            if client is not None:
+                client.on_messages = None
+            await self._end()
+
+    def go_away(self, grace: float) -> None:
+        """Tell the client that the socket closes in ``grace`` seconds; at once if it is idle."""
+        if self._connection.sessions:
+            self._connection.go_away(self._server.now(), grace)
+        else:
+            self.shut_down()
+
+    def shut_down(self) -> None:
+        """End the sessions of the socket, and close it."""
+        self._server.take(self._connection.shut_down(self._server.now()))
+
+    # --- in ---------------------------------------------------------------------------------
+
+    def _read_waiting(self) -> None:
+        # While the client does not take what it was answered, nothing more is read from it.
+        if self._client is not None and self._drained.is_set():
+            messages = self._client.take_messages()
+            if messages:
+                self._take(messages)
+
+    def _take(self, messages: list[str | bytes]) -> None:
+        connection, server = self._connection, self._server
+        self._reading = True
+        try:
+            for data in messages:
+                now = server.now()
+                log_received(data)
+                if isinstance(data, str):
+                    events = connection.receive_text(data, now)
+                else:
+                    events = connection.receive_bytes(data, now)
+                if events:
+                    server.take(events)
+        finally:
+            self._reading = False
+        self._flush()
+        self._set_timer()
+
+    # --- out --------------------------------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        """Send what the core has to say, once what says it has said all."""
+        if not self._reading and not self._flush_due and not self._over:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        output = self._connection.take_output()
+        if not output or self._over:
+            return
+        log_sent(output)
+        if self._client is not None and not self._waiting:
+            messages = [one for one in output if not isinstance(one, Close)]
+            if not messages or self._client.send_now(*messages):
+                output = [one for one in output if isinstance(one, Close)]
+        if output:
+            self._wait_with(output)
+
+    def _wait_with(self, output: list[Output]) -> None:
+        """Have a task send what cannot be sent now."""
+        self._waiting.extend(output)
+        self._waiting_bytes += sum(len(one) for one in output if not isinstance(one, Close))
+        if self._waiting_bytes > MAX_WAITING_BYTES:
+            _log.warning("asp_client_too_slow", waiting_bytes=self._waiting_bytes)
+            self._abort()
+            return
+        self._set_congested(waits=True)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write(), name="asp-writer")
+
+    async def _write(self) -> None:
+        while self._waiting:
+            output = self._waiting[0]
+            try:
+                await self._send(_as_asgi(output))
+            except (OSError, WebSocketDisconnect):
+                self._over = True  # ``receive`` tells of it as well
+                return
+            self._waiting.popleft()
+            if not isinstance(output, Close):
+                self._waiting_bytes -= len(output)
+        self._set_congested(waits=False)
+        self._read_waiting()
+
+    def _set_congested(self, *, waits: bool) -> None:
+        self._connection.congested = waits
+        if waits:
+            self._drained.clear()
+        else:
+            self._drained.set()
+
+    # --- time -------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        due = self._connection.next_timeout()
+        if self._timer is not None:
+            if (
+                due is not None
+                and self._timer.when() <= self._loop.time() + due - self._server.now()
+            ):
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_later(max(0.0, due - self._server.now()), self._time_out)
+
+    def _time_out(self) -> None:
+        self._timer = None
+        self._server.take(self._connection.handle_timeout(self._server.now()))
+        self._flush()
+        self._set_timer()
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def _abort(self) -> None:
+        self._over = True
+        self._waiting.clear()
+        if self._client is not None:
+            self._client.abort()
+
+    async def _end(self) -> None:
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._server.take(self._connection.closed(self._server.now()))
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+
+
+def _as_asgi(output: Output) -> dict[str, Any]:
+    if isinstance(output, Close):
+        return {"type": "websocket.close", "code": output.code, "reason": output.reason}
+    kind = "text" if isinstance(output, str) else "bytes"
+    return {"type": "websocket.send", kind: output}
