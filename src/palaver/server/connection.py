@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from palaver.server.a2a_stream import CONNECTION
 
-__all__ = ["MAX_HEAD_BYTES", "Connection"]
+__all__ = ["MAX_HEAD_BYTES", "Connection", "reset"]
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Bytes of a request line and its headers together, where they do not come in one piece."""
@@ -28,6 +28,7 @@ _MAX_WAITING: Final = 16
 _LINGER: Final = 1.0
 """Seconds to read a refusal in."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class Connection(HttpToolsProtocol):
@@ -93,7 +94,8 @@ class Connection(HttpToolsProtocol):
             return
         before = self._progress()
         try:
-            self._feed(data)
+            if not self._feed(data):
+                return
         except httptools.HttpParserError:
             self._refuse(400, "this is no HTTP request that can be read")
             return
@@ -175,14 +177,43 @@ class Connection(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle, 0 if cycle is None else len(cycle.body)
 
-    def _feed(self, data: bytes) -> None:
+    def _feed(self, data: bytes) -> bool:
+        """Read requests; return whether the connection is still for requests."""
         while data:
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._pass_over_upgrade(data[upgrade.args[0] :])
+                rest = data[upgrade.args[0] :]
+                if self._should_upgrade():
+                    self._hand_over(rest)
+                    return False
+                data = self._pass_over_upgrade(rest)
             else:
-                return
+                break
+        return True
+
+    def _should_upgrade(self) -> bool:
+        """Whether the request opens a WebSocket, and nothing comes before or with it."""
+        before = cast("RequestResponseCycle | None", self.cycle)
+        if self.ws_protocol_class is None or not (before is None or before.response_complete):
+            return False
+        upgrades = [value.lower() for name, value in self.headers if name == b"upgrade"]
+        return (
+            upgrades == [b"websocket"]
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and all(value == b"0" for name, value in self.headers if name in _FRAMING)
+        )
+
+    def _hand_over(self, rest: bytes) -> None:
+        """Leave the connection to a WebSocket, with what came behind the request for it."""
+        self._refused = True
+        self.handle_websocket_upgrade()
+        other = cast("asyncio.Protocol", self.transport.get_protocol())
+        if self.flow.write_paused:
+            other.pause_writing()
+        if rest:
+            other.data_received(rest)
 
     def _pass_over_upgrade(self, rest: bytes) -> bytes:
         """Go on with HTTP/1.1, as a server may that is asked for another protocol (RFC 9110 7.8).
@@ -191,9 +222,7 @@ class Connection(HttpToolsProtocol):
         at its headers, so a new one reads the body: it is told again how long that is.
         """
         framing = [
-            b"%b: %b\r\n" % (name, value)
-            for name, value in self.headers
-            if name in {b"content-length", b"transfer-encoding"}
+            b"%b: %b\r\n" % (name, value) for name, value in self.headers if name in _FRAMING
         ]
         self.parser = httptools.HttpRequestParser(self)
         self.cycle.more_body = True
@@ -266,7 +295,12 @@ class Connection(HttpToolsProtocol):
 
     def abort(self) -> None:
         """Drop the connection, unsent bytes too."""
-        # Without the reset, the kernel would hold megabytes for a client that takes nothing.
-        connection: socket.socket = self.transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.transport.abort()
+        reset(self.transport)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Drop a connection, unsent bytes too."""
+    # Without the reset, the kernel would hold megabytes for a client that takes nothing.
+    connection: socket.socket = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from palaver.errors import ConfigError
 from palaver.server.connection import Connection
+from palaver.server.websocket import WebSocketConnection
 
 __all__ = ["Listener", "bind"]
 
@@ -64,6 +65,11 @@ class Listener(uvicorn.Server):
     take their last bytes, and the application's lifespan ends. A second signal ends at once.
     A request has ``head_timeout`` seconds to arrive as far as its headers. ``announce`` is called
     once requests are taken, and signals are heard.
+
+    A message through a WebSocket has ``max_message_bytes`` at most. Its client is asked for a sign
+    of life each ``ping_interval`` seconds, has ``pong_timeout`` to give it, and is dropped when it
+    takes nothing of what is sent for ``send_timeout`` seconds. What is open when the server stops
+    is for ``app`` to close.
     """
 
     def __init__(
@@ -73,12 +79,23 @@ class Listener(uvicorn.Server):
         *,
         head_timeout: float,
         announce: Callable[[], None],
+        max_message_bytes: int = 16 * 1024 * 1024,
+        send_timeout: float = 30.0,
+        ping_interval: float = 30.0,
+        pong_timeout: float = 10.0,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 http=cast("type[Connection]", partial(Connection, head_timeout=head_timeout)),
-                ws="none",
+                ws=cast(
+                    "type[WebSocketConnection]",
+                    partial(WebSocketConnection, send_timeout=send_timeout),
+                ),
+                ws_max_size=max_message_bytes,
+                ws_ping_interval=ping_interval,
+                ws_ping_timeout=pong_timeout,
+                ws_per_message_deflate=False,  # audio does not get smaller by it
                 loop="auto",
                 lifespan="on",
                 access_log=False,
