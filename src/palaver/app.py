@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -22,11 +23,11 @@ from palaver.protocols.asp.config import Framing, ProtocolCapabilities
 from palaver.protocols.asp.messages import Feature
 from palaver.server.a2a import A2aEndpoint, A2aLimits
 from palaver.server.a2a_stream import StreamTimes
+from palaver.server.admission import Admission
 from palaver.server.asp import AspEndpoint, Silence
 from palaver.server.asp_echo import EchoTest
 from palaver.server.drain import Drain
 from palaver.server.operations import Liveness, Readiness
-from palaver.server.origin import Origins
 from palaver.server.wellknown import CardEndpoint
 from palaver.storage.interfaces import Storage
 from palaver.storage.open import open_storage
@@ -55,12 +56,14 @@ class App:
         self._asp = AspEndpoint(
             _asp_capabilities(settings),
             settings.asp_limits(),
-            self._drain,
+            Admission(
+                self._drain,
+                [agent.id for agent in agents],
+                origins=settings.asp_allowed_origins,
+                max_sockets=settings.asp_max_sockets,
+            ),
             answer=EchoTest if settings.asp_echo_test else Silence,
-            origins=Origins(settings.asp_allowed_origins),
-            agents=[agent.id for agent in agents],
             server_id=agents[0].id,
-            max_sockets=settings.asp_max_sockets,
         )
         app = Starlette(
             routes=self._routes(agents[0].id),
@@ -68,6 +71,7 @@ class App:
             exception_handlers={404: _not_found, 405: _not_allowed, 500: _broke},
         )
         app.router.redirect_slashes = False  # to wherever the client's Host header says
+        app.router.default = _nothing_there
         self.asgi: Final[ASGIApp] = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,6 +171,14 @@ def _asp_capabilities(settings: Settings) -> ProtocolCapabilities:
         max_session_duration_seconds=int(settings.asp_max_session_seconds),
         features=tuple(Feature),
     )
+
+
+async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer where no route leads."""
+    if scope["type"] == "http":
+        raise HTTPException(404)
+    refusal = JSONResponse({"error": f"there is no WebSocket at {scope['path']}"}, 404)
+    await refusal(scope, receive, send)
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,10 +21,9 @@ from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import Configure, apply_as_negotiated
 from palaver.protocols.asp.sessions import Sessions
+from palaver.server.admission import Admission
 from palaver.server.asp_log import log_event
 from palaver.server.asp_socket import AspSocket
-from palaver.server.drain import Drain
-from palaver.server.origin import Origins
 from palaver.server.refusal import refuse
 
 __all__ = ["AspEndpoint", "Call", "CallListener", "Silence"]
@@ -76,21 +75,18 @@ class AspEndpoint:
     """``WS /asp``: all sockets and sessions of the process.
 
     ``answer`` makes the listener of each call; ``configure`` tells what the agent's audio
-    pipeline runs for a negotiated configuration. ``agents`` are the ids that a path may name.
+    pipeline runs for a negotiated configuration.
     """
 
     def __init__(
         self,
         capabilities: ProtocolCapabilities,
         limits: Limits,
-        drain: Drain,
+        admission: Admission,
         *,
         answer: Callable[[Call], CallListener] = Silence,
         configure: Configure = apply_as_negotiated,
-        origins: Origins | None = None,
-        agents: Collection[str] = (),
         server_id: str = "palaver",
-        max_sockets: int = 1_000,
     ) -> None:
         offset = time.time() - self.now()
         self.sessions = Sessions(
@@ -102,30 +98,32 @@ class AspEndpoint:
         )
         self.server_id = server_id
         self._no_calls = asyncio.Event()
-        self._drain = drain
+        self._admission = admission
         self._answer = answer
-        self._origins = origins or Origins()
-        self._agents = agents
-        self._max_sockets = max_sockets
+        self._open_sockets = 0
         self._sockets: set[AspSocket] = set()
         self._listeners: dict[str, CallListener] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
-        refusal = self._refusal(scope)
+        refusal = self._admission.refusal(scope, self._open_sockets)
         if refusal is not None:
             await refuse(scope, send, *refusal)
             return
         offered = SUBPROTOCOL in scope.get("subprotocols", ())
         accept = {"type": "websocket.accept", "subprotocol": SUBPROTOCOL if offered else None}
-        socket = AspSocket(self, scope, receive, send)
-        self._sockets.add(socket)
+        self._open_sockets += 1
         try:
             await send(accept)
-            await socket.run()
+            socket = AspSocket(self, scope, receive, send)
+            self._sockets.add(socket)
+            try:
+                await socket.run()
+            finally:
+                self._sockets.discard(socket)
         finally:
-            self._sockets.discard(socket)
+            self._open_sockets -= 1
 
     def start(self) -> None:
         """Begin to look after sessions whose time is over."""
@@ -204,20 +202,6 @@ class AspEndpoint:
         while True:
             await asyncio.sleep(_SWEEP)
             self.take(self.sessions.handle_timeout(self.now()))
-
-    # --- who may come in --------------------------------------------------------------------
-
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        agent_id = scope.get("path_params", {}).get("agent_id")
-        if agent_id is not None and agent_id not in self._agents:
-            return 404, f"no agent {agent_id!r} is served here"
-        if self._drain.begun:
-            return 503, "the server is stopping"
-        if len(self._sockets) >= self._max_sockets:
-            return 503, f"{len(self._sockets)} sockets are open, which is the limit"
-        if not self._origins.allow(scope):
-            return 403, "this origin may not connect"
-        return None
 
 
 def _congested(session: ServerSession) -> bool:

@@ -52,12 +52,6 @@ class AspSocket:
         self._send = send
         extensions: dict[str, Any] = scope.get("extensions") or {}
         self._client: ClientSocket | None = extensions.get(WEBSOCKET)
-        self._connection = ServerConnection(
-            server.sessions,
-            server.now(),
-            server_id=server.server_id,
-            on_output=self._flush_soon,
-        )
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self._flush_due = False
@@ -68,6 +62,12 @@ class AspSocket:
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
+        self._connection = ServerConnection(
+            server.sessions,
+            server.now(),
+            server_id=server.server_id,
+            on_output=self._flush_soon,
+        )
 
     async def run(self) -> None:
         """Serve the socket until it is closed."""
@@ -82,6 +82,8 @@ class AspSocket:
                 message = await self._receive()
                 if message["type"] == "websocket.disconnect":
                     return
+                if message["type"] == "websocket.connect":
+                    continue
                 data = message.get("bytes")
                 await self._drained.wait()
                 self._take([message["text"] if data is None else data])
