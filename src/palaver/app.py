@@ -10,7 +10,6 @@ from typing import Final
 import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
@@ -72,7 +71,6 @@ class App:
             exception_handlers={404: _not_found, 405: _not_allowed, 500: _broke},
         )
         app.router.redirect_slashes = False  # to wherever the client's Host header says
-        app.router.default = _nothing_there
         app.router.default = _nothing_there
         self.asgi: Final[ASGIApp] = app
 
@@ -173,14 +171,6 @@ def _asp_capabilities(settings: Settings) -> ProtocolCapabilities:
         max_session_duration_seconds=int(settings.asp_max_session_seconds),
         features=tuple(Feature),
     )
-
-
-async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer where no route leads."""
-    if scope["type"] == "http":
-        raise HTTPException(404)
-    refusal = JSONResponse({"error": f"there is no WebSocket at {scope['path']}"}, 404)
-    await refusal(scope, receive, send)
 
 
 async def _nothing_there(scope: Scope, receive: Receive, send: Send) -> None:
