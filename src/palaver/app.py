@@ -19,6 +19,7 @@ from palaver.config import Settings
 from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine
 from palaver.errors import ConfigError
+from palaver.observability.metrics import Registry
 from palaver.protocols.asp.config import Framing, ProtocolCapabilities
 from palaver.protocols.asp.messages import Feature
 from palaver.server.a2a import A2aEndpoint, A2aLimits
@@ -26,8 +27,9 @@ from palaver.server.a2a_stream import StreamTimes
 from palaver.server.admission import Admission
 from palaver.server.asp import AspEndpoint, Silence
 from palaver.server.asp_echo import EchoTest
+from palaver.server.asp_metrics import AspMetrics
 from palaver.server.drain import Drain
-from palaver.server.operations import Liveness, Readiness
+from palaver.server.operations import Liveness, Metrics, Readiness
 from palaver.server.wellknown import CardEndpoint
 from palaver.storage.interfaces import Storage
 from palaver.storage.open import open_storage
@@ -53,6 +55,7 @@ class App:
         self._settings = settings
         self._drain = Drain()
         self._drained = False
+        self._registry = Registry()
         self._asp = AspEndpoint(
             _asp_capabilities(settings),
             settings.asp_limits(),
@@ -64,6 +67,7 @@ class App:
             ),
             answer=EchoTest if settings.asp_echo_test else Silence,
             server_id=agents[0].id,
+            metrics=AspMetrics(self._registry),
         )
         app = Starlette(
             routes=self._routes(agents[0].id),
@@ -126,6 +130,7 @@ class App:
         old_card = CardEndpoint(self.engine, default, public_url, legacy=True)
         routes: list[BaseRoute] = [
             Route("/healthz", Liveness(), methods=["GET"]),
+            Route("/metrics", Metrics(self._registry), methods=["GET"]),
             Route("/readyz", Readiness(self.engine, self._drain), methods=["GET"]),
         ]
         for prefix in ("", "/agents/{agent_id}"):

@@ -16,13 +16,14 @@ from starlette.types import Receive, Scope, Send
 
 from palaver.protocols.asp.config import ProtocolCapabilities
 from palaver.protocols.asp.errors import Misuse
-from palaver.protocols.asp.events import Event, SessionClosed, SessionOpened
+from palaver.protocols.asp.events import AudioReceived, Event, SessionClosed, SessionOpened
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import Configure, apply_as_negotiated
 from palaver.protocols.asp.sessions import Sessions
 from palaver.server.admission import Admission
 from palaver.server.asp_log import log_event
+from palaver.server.asp_metrics import AspMetrics
 from palaver.server.asp_socket import AspSocket
 from palaver.server.refusal import refuse
 
@@ -87,6 +88,7 @@ class AspEndpoint:
         answer: Callable[[Call], CallListener] = Silence,
         configure: Configure = apply_as_negotiated,
         server_id: str = "palaver",
+        metrics: AspMetrics | None = None,
     ) -> None:
         offset = time.time() - self.now()
         self.sessions = Sessions(
@@ -99,6 +101,7 @@ class AspEndpoint:
         self.server_id = server_id
         self._no_calls = asyncio.Event()
         self._admission = admission
+        self._metrics = metrics
         self._answer = answer
         self._open_sockets = 0
         self._sockets: set[AspSocket] = set()
@@ -149,7 +152,14 @@ class AspEndpoint:
     def take(self, events: list[Event]) -> None:
         """Log events, and tell the calls that they belong to."""
         for event in events:
+            if type(event) is AudioReceived:  # fifty a second for each call: nothing but the call
+                listener = self._listeners.get(event.session_id)
+                if listener is not None:
+                    self._tell(listener, event)
+                continue
             log_event(event, self.sessions)
+            if self._metrics is not None:
+                self._metrics.take(event)
             if isinstance(event, SessionOpened):
                 self._open(event.session_id)
             session_id = getattr(event, "session_id", None)

@@ -33,8 +33,6 @@ def negotiated(config: NegotiatedConfig) -> dict[str, Any]:
 
 def log_event(event: happened.Event, sessions: Sessions) -> None:
     """Write the line of an event, if it has one."""
-    if isinstance(event, happened.AudioReceived):
-        return  # fifty a second for each call
     write = _LINES.get(type(event))
     if write is not None:
         write(event, sessions)

@@ -1,4 +1,4 @@
-"""Endpoints for those who operate the server: liveness and readiness."""
+"""Endpoints for those who operate the server: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 from typing import Final
 
 import orjson
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from palaver.engine.engine import Engine
 from palaver.errors import StoreUnavailable
+from palaver.observability.metrics import Registry, exposed
 from palaver.server.drain import Drain
 from palaver.server.http import send_json
 
-__all__ = ["Liveness", "Readiness"]
+__all__ = ["Liveness", "Metrics", "Readiness"]
 
 _PING_TIMEOUT: Final = 2.0
 
@@ -24,6 +26,18 @@ class Liveness:
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer."""
         await send_json(send, b'{"status":"ok"}')
+
+
+class Metrics:
+    """``GET /metrics``: what is counted, for Prometheus."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        body, content_type = exposed(self._registry)
+        await Response(body, headers={"content-type": content_type})(scope, receive, send)
 
 
 class Readiness:

@@ -5,7 +5,7 @@ What an event carries has been checked. ``session_id`` says which session it bel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from palaver.protocols.asp.config import (
@@ -92,11 +92,15 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class SessionOpened:
-    """Both sides run ``config`` from now on."""
+    """Both sides run ``config`` from now on.
+
+    ``handshake_seconds`` is the time since the socket was opened, for its first session.
+    """
 
     session_id: str
     config: NegotiatedConfig
     legacy_mode: bool
+    handshake_seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,7 @@ class ServerConnection(Connection[ServerSession]):
         self._open(session, outcome.config)
         session.sent_step(SessionStartedMessage.message_type)
         self._send(self._started(session, outcome), now)
-        return [SessionOpened(session.id, outcome.config, legacy_mode=False)]
+        return [self._opened(session, now)]
 
     def _open(self, session: ServerSession, config: NegotiatedConfig) -> None:
         """Give the session its place among all, and on this socket."""
@@ -283,7 +283,15 @@ class ServerConnection(Connection[ServerSession]):
         session.open_with(config, self._registry.add(session))
         session.link = self
         self._attach(session)
-        self._had_session = True
+
+    def _opened(self, session: ServerSession, now: float) -> SessionOpened:
+        first, self._had_session = not self._had_session, True
+        return SessionOpened(
+            session.id,
+            session.config,
+            session.legacy_mode,
+            handshake_seconds=now - self._opened_at if first else None,
+        )
 
     def _started(self, session: ServerSession, outcome: Negotiation) -> SessionStartedMessage:
         answer = SessionStartedMessage(
@@ -323,7 +331,7 @@ class ServerConnection(Connection[ServerSession]):
             return [ErrorSent(session_id, rejection.error), *self._failed(rejection.error, now)]
         session.sent_step(SessionStartedMessage.message_type)
         self.put(legacy.started(session.id))
-        return [SessionOpened(session.id, config, legacy_mode=True)]
+        return [self._opened(session, now)]
 
     def _reject(
         self, session_id: str, errors: tuple[ProtocolError, ...], now: float
