@@ -71,6 +71,14 @@ from palaver.protocols.asp.states import LINK, REJECTED, LinkState, SessionState
 __all__ = ["ClientConnection"]
 
 
+def _on_ack(
+    _connection: Any, session: ClientSession, message: ASPMessage, _now: float
+) -> list[Event]:
+    session.received_step(message.message_type)
+    session.acknowledged(cast("SessionAckMessage", message).received)
+    return []
+
+
 _Answer: TypeAlias = Callable[[Any, ClientSession, ASPMessage, float], list[Event]]
 
 
@@ -248,12 +256,6 @@ class ClientConnection(Connection[ClientSession]):
         del frame, now
         return []  # of a session that is over here: the server had not heard of that
 
-    def _acknowledge(self, session: ClientSession, now: float) -> None:
-        session.acknowledge(now)
-
-    def _tell(self, session: ClientSession, error: ProtocolError, now: float) -> None:
-        session.tell(error, now)
-
     # --- capabilities -----------------------------------------------------------------------
 
     def _on_capabilities(self, message: ProtocolCapabilitiesMessage) -> list[Event]:
@@ -366,12 +368,6 @@ class ClientConnection(Connection[ClientSession]):
         session.received_step(message.message_type)
         return self._over(session, message.reason or "ended", message)
 
-    def _on_ack(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
-        del now
-        session.received_step(message.message_type)
-        session.acknowledged(cast("SessionAckMessage", message).received)
-        return []
-
     def _on_error(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
         del now
         error = cast("ProtocolErrorMessage", message).error
@@ -422,16 +418,11 @@ class ClientConnection(Connection[ClientSession]):
         if message_type == SessionStartMessage.message_type:
             # The server may have it all the same: it must not keep a session that nobody has.
             session.end(now, "start_timeout")
-            return [late, *self._finished(session)]
+            over = session.state is SessionState.CLOSED  # a legacy server answers no end
+            return [late, *self._over(session, "ended", None)] if over else [late]
         if message_type == SessionUpdateMessage.message_type:
             return [late]  # its answer still decides from which frame on the values hold
         return [late, *self._over(session, f"{message_type}_timeout", None)]
-
-    def _finished(self, session: ClientSession) -> list[Event]:
-        """Let go of a session whose end is not answered."""
-        if session.state is not SessionState.CLOSED:
-            return []
-        return self._over(session, "ended", None)
 
     # --- legacy -----------------------------------------------------------------------------
 

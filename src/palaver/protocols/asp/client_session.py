@@ -15,21 +15,18 @@ from palaver.protocols.asp.config import (
     ProtocolCapabilities,
     VADConfig,
 )
-from palaver.protocols.asp.errors import Misuse, ProtocolError
+from palaver.protocols.asp.errors import Misuse
 from palaver.protocols.asp.events import ConfigSwitched, Event
 from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
-    ASPMessage,
     AudioEndMessage,
     AudioSpeechEndMessage,
     AudioSpeechStartMessage,
     DtmfMessage,
     Feature,
     PlaybackMarkMessage,
-    ProtocolErrorMessage,
     ResponseCancelMessage,
-    SessionAckMessage,
     SessionConfirmMessage,
     SessionEndMessage,
     SessionStartMessage,
@@ -37,7 +34,7 @@ from palaver.protocols.asp.messages import (
     Side,
 )
 from palaver.protocols.asp.session import Link, Session
-from palaver.protocols.asp.states import UNNUMBERED, SessionState
+from palaver.protocols.asp.states import SessionState
 
 __all__ = ["ClientSession", "SessionRequest"]
 
@@ -87,7 +84,7 @@ class _Waiting:
     until: float
 
 
-class ClientSession(Session):
+class ClientSession(Session[Link]):
     """One call. The methods are what the media server's side may do; none of them waits."""
 
     side = Side.CLIENT
@@ -95,9 +92,8 @@ class ClientSession(Session):
     def __init__(
         self, request: SessionRequest, limits: Limits, stamp: Callable[[float], str]
     ) -> None:
-        super().__init__(request.session_id, limits)
+        super().__init__(request.session_id, limits, stamp)
         self.request = request
-        self.link: Link | None = None
         self.token: str | None = None
         self.resume_until: float | None = None
         """Until when the server keeps the session, where the socket is lost."""
@@ -110,7 +106,6 @@ class ClientSession(Session):
         self._update: SessionUpdateMessage | None = None
         self._turn_over: ConfigSwitched | None = None
         self._override: VADConfig | None = None
-        self._stamp = stamp
 
     # --- what the media server does ---------------------------------------------------------
 
@@ -123,7 +118,7 @@ class ClientSession(Session):
         """
         del now
         seq = self.next_seq
-        self._put_numbered(self.pack_audio(payload, flags, 0))
+        self.put_numbered(self.pack_audio(payload, flags, 0))
         return seq
 
     def commit(self, now: float) -> ConfigSwitched | None:
@@ -171,7 +166,7 @@ class ClientSession(Session):
         if self.legacy_mode:
             self.sent_step("session.end")
             self.state = SessionState.CLOSED
-            self._put_numbered(legacy.ended_by_client(self.id, reason))
+            self.put_numbered(legacy.ended_by_client(self.id, reason))
             return
         self.send(SessionEndMessage(session_id=self.id, reason=reason), now)
         self.waiting = _Waiting("session.end", now + self.limits.end_timeout)
@@ -276,39 +271,6 @@ class ClientSession(Session):
             self.send(
                 SessionConfirmMessage(session_id=self.id, config_digest=self.applied.digest), now
             )
-
-    def tell(self, error: ProtocolError, now: float) -> None:
-        """Send an error of the session; a legacy server has no message for it."""
-        if not self.legacy_mode:
-            self.put(ProtocolErrorMessage(session_id=self.id, error=error), now)
-
-    def acknowledge(self, now: float) -> None:
-        """Say how far the server's messages have arrived."""
-        self.put(SessionAckMessage(session_id=self.id, received=self.received), now)
-
-    def send(self, message: ASPMessage, now: float) -> None:
-        """Put a message on the wire.
-
-        Raises:
-            Misuse: it may not be sent in this state.
-
-        """
-        self.sent_step(message.message_type)
-        self.put(message, now)
-
-    def put(self, message: ASPMessage, now: float) -> None:
-        """Put a message on the wire whose step was made already."""
-        text = message.to_json(None if self.legacy_mode else self._stamp(now))
-        if message.message_type not in UNNUMBERED:
-            self._put_numbered(text)
-        elif self.link is not None:
-            self.link.put(text)
-
-    def _put_numbered(self, message: str | bytes) -> None:
-        if self.resumable:
-            self.outgoing.append(message)
-        if self.link is not None:
-            self.link.put(message)
 
     def _leave_turn(self) -> ConfigSwitched | None:
         if self._update is not None and self._update.scope == "turn":

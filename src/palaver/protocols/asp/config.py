@@ -10,17 +10,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import orjson
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 __all__ = [
@@ -276,23 +269,13 @@ _Adjustments: TypeAlias = Annotated[
 
 
 class NegotiatedConfig(BaseModel):
-    """What both sides run from now on, and where it is not what the client asked for.
-
-    It is legal: whoever has one can run it.
-    """
+    """What both sides run from now on, and where it is not what the client asked for."""
 
     model_config = _FROZEN
 
     audio: AudioConfig
     vad: VADConfig
     adjustments: _Adjustments = ()
-
-    @model_validator(mode="after")
-    def _is_legal(self) -> Self:
-        errors = self.audio.validate() + self.vad.validate()
-        if errors:
-            raise PydanticCustomError("illegal", "{errors}", {"errors": "; ".join(errors)})
-        return self
 
 
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=_MAX_INTEGER)]

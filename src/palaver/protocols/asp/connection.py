@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
+from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
 from palaver.protocols.asp.events import Close, ErrorSent, Event, Output
 from palaver.protocols.asp.frames import AudioFrame, FrameKey, unpack
 from palaver.protocols.asp.messages import (
@@ -23,7 +23,7 @@ from palaver.protocols.asp.states import UNNUMBERED, LinkState
 
 __all__ = ["Connection"]
 
-SessionT = TypeVar("SessionT", bound=Session)
+SessionT = TypeVar("SessionT", bound=Session[Any])
 
 
 class Connection(ABC, Generic[SessionT]):
@@ -80,7 +80,7 @@ class Connection(ABC, Generic[SessionT]):
         if session is None or session.framing is not frame.framing:
             return self._stray_audio(frame, now)
         if session.resumable and session.count_received():
-            self._acknowledge(session, now)
+            session.acknowledge(now)
         try:
             return self._receive_audio(session, frame, now)
         except Rejection as rejection:
@@ -145,20 +145,12 @@ class Connection(ABC, Generic[SessionT]):
     def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
         """Take audio of no session on this socket."""
 
-    @abstractmethod
-    def _acknowledge(self, session: SessionT, now: float) -> None:
-        """Say how far the session's messages have arrived."""
-
-    @abstractmethod
-    def _tell(self, session: SessionT, error: ProtocolError, now: float) -> None:
-        """Send an error of a session."""
-
     def _refuse(self, rejection: Rejection, now: float) -> list[Event]:
         """Answer what cannot be taken with its error."""
         error, session_id = rejection.error, rejection.session_id
         session = self.sessions.get(session_id or "")
         if session is not None:
-            self._tell(session, error, now)
+            session.tell(error, now)
         else:
             self._send(ProtocolErrorMessage(session_id=session_id, error=error), now)
         return [ErrorSent(session_id, error)]
@@ -178,7 +170,7 @@ class Connection(ABC, Generic[SessionT]):
         session = self.sessions.get(session_id_of(found) or "")
         numbered = session is not None and session.resumable and found["type"] not in UNNUMBERED
         if session is not None and numbered and session.count_received():
-            self._acknowledge(session, now)
+            session.acknowledge(now)
 
     def _receive_message(self, text: str, now: float) -> list[Event]:
         try:
@@ -228,7 +220,7 @@ class Connection(ABC, Generic[SessionT]):
             quiet = session.worth_telling(error, now)
             if quiet is None:
                 return []
-            self._tell(session, error, now)
+            session.tell(error, now)
             return [ErrorSent(session.id, error, quiet)]
         if now < self._quiet_until:
             self._quiet += 1

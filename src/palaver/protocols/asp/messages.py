@@ -11,7 +11,14 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 from palaver.protocols.asp.config import (
     AudioConfig,
@@ -197,6 +204,16 @@ class ProtocolCapabilitiesMessage(ASPMessage):
     version: Annotated[str, Field(max_length=32, description="Version of ASP")] = "1.0.0"
     capabilities: ProtocolCapabilities
     server_id: Annotated[str | None, Field(max_length=128, description="Name of the server")] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_version(cls, found: dict[str, Any]) -> dict[str, Any]:
+        """Let the version that stands outside hold for the capabilities that name none."""
+        inner = found.get("capabilities")
+        if not isinstance(inner, dict):
+            return found
+        outside = cls.model_fields["version"].default
+        return found | {"capabilities": {"version": found.get("version", outside)} | inner}
 
 
 class ProtocolErrorMessage(ASPMessage):

@@ -205,12 +205,6 @@ class ServerConnection(Connection[ServerSession]):
         )
         return self._refuse_audio(Rejection(error), None, now)
 
-    def _acknowledge(self, session: ServerSession, now: float) -> None:
-        session.acknowledge(now)
-
-    def _tell(self, session: ServerSession, error: ProtocolError, now: float) -> None:
-        session.tell(error, now)
-
     # --- starting ---------------------------------------------------------------------------
 
     def _receive_start(self, found: dict[str, Any], text: str, now: float) -> list[Event]:

@@ -12,22 +12,19 @@ from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, proto
 from palaver.protocols.asp.frames import AudioFrame, FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
-    ASPMessage,
     AudioSpeechEndMessage,
     AudioSpeechStartMessage,
     CallActionMessage,
     Feature,
     PlaybackMarkMessage,
-    ProtocolErrorMessage,
     ResponseEndMessage,
     ResponseStartMessage,
-    SessionAckMessage,
     SessionEndedMessage,
     Side,
     TurnOverrideMessage,
 )
 from palaver.protocols.asp.session import Link, Session
-from palaver.protocols.asp.states import UNNUMBERED, SessionState
+from palaver.protocols.asp.states import SessionState
 
 __all__ = ["Response", "ServerLink", "ServerSession"]
 
@@ -51,7 +48,7 @@ class Response:
     samples: int = 0
 
 
-class ServerSession(Session):
+class ServerSession(Session[ServerLink]):
     """One call. The methods are what the agent's side may do; none of them waits.
 
     Where the peer does not know a feature, what it is for is left out: a call to a method of it
@@ -63,9 +60,7 @@ class ServerSession(Session):
     def __init__(
         self, session_id: str, limits: Limits, now: float, stamp: Callable[[float], str]
     ) -> None:
-        super().__init__(session_id, limits)
-        self._stamp = stamp
-        self.link: ServerLink | None = None
+        super().__init__(session_id, limits, stamp)
         self.started_at: Final = now
         self.heard_at = now
         """When the client said anything last."""
@@ -101,7 +96,7 @@ class ServerSession(Session):
         self.response = Response(f"r{self._responses}", self._responses & 0xFFFF)
         controlled = self.has(Feature.RESPONSE_CONTROL)
         if self.legacy_mode:
-            self._put_numbered(legacy.response_start(self.id, text))
+            self.put_numbered(legacy.response_start(self.id, text))
         else:
             self.send(
                 ResponseStartMessage(
@@ -129,7 +124,7 @@ class ServerSession(Session):
             self._latency_ms += (now - self._committed_at) * 1000
             self._committed_at = None
         self.response.samples += len(payload) // self.config.audio.sample_bytes
-        self._put_numbered(data)
+        self.put_numbered(data)
         return True
 
     def end_response(
@@ -145,7 +140,7 @@ class ServerSession(Session):
         if response is None:
             return False
         if self.legacy_mode:
-            self._put_numbered(legacy.response_end(self.id))
+            self.put_numbered(legacy.response_end(self.id))
         elif self.has(Feature.RESPONSE_CONTROL):
             sent_ms = response.samples * 1000 // self.config.audio.sample_rate
             self.send(
@@ -215,7 +210,7 @@ class ServerSession(Session):
             self.tell(error, now)
         self.sent_step("session.ended")
         if not self.legacy_mode:
-            self._put_numbered(self.ended(now, reason).to_json(self._stamp(now)))
+            self.put_numbered(self.ended(now, reason).to_json(self._stamp(now)))
         return True
 
     def fail(self, now: float, message: str) -> bool:
@@ -277,40 +272,11 @@ class ServerSession(Session):
         self.frames_received -= max(1, count // self.config.audio.samples_per_frame)
 
     def tell(self, error: ProtocolError, now: float) -> None:
-        """Send an error of the session."""
+        """Say that something of the client was wrong."""
         if self.legacy_mode:
-            self._put_numbered(legacy.error(self.id, error))
+            self.put_numbered(legacy.error(self.id, error))
         else:
-            self.send(ProtocolErrorMessage(session_id=self.id, error=error), now)
-
-    def acknowledge(self, now: float) -> None:
-        """Say how far the client's messages have arrived."""
-        self.send(SessionAckMessage(session_id=self.id, received=self.received), now)
-
-    def send(self, message: ASPMessage, now: float) -> None:
-        """Put a message on the wire.
-
-        Raises:
-            Misuse: it may not be sent in this state.
-
-        """
-        self.sent_step(message.message_type)
-        self.put(message, now)
-
-    def put(self, message: ASPMessage, now: float) -> None:
-        """Put a message on the wire whose step was made already."""
-        text = message.to_json(self._stamp(now))
-        if message.message_type in UNNUMBERED:
-            if self.link is not None:
-                self.link.put(text)
-        else:
-            self._put_numbered(text)
-
-    def _put_numbered(self, message: str | bytes) -> None:
-        if self.resumable:
-            self.outgoing.append(message)
-        if self.link is not None:
-            self.link.put(message)
+            super().tell(error, now)
 
     def _must_be_open(self, step: str) -> None:
         if self.state is not SessionState.ACTIVE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from palaver.protocols.asp.config import (
     FRAMES_PER_MESSAGE,
@@ -19,9 +19,15 @@ from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, Rejec
 from palaver.protocols.asp.events import AudioMissing, AudioReceived, ConfigSwitched, Event
 from palaver.protocols.asp.frames import AudioFrame, FrameFlags, FrameKey, frame_key, pack
 from palaver.protocols.asp.limits import Limits
-from palaver.protocols.asp.messages import Feature, Side
+from palaver.protocols.asp.messages import (
+    ASPMessage,
+    Feature,
+    ProtocolErrorMessage,
+    SessionAckMessage,
+    Side,
+)
 from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
-from palaver.protocols.asp.states import AUDIO, SESSION, SessionState
+from palaver.protocols.asp.states import AUDIO, SESSION, UNNUMBERED, SessionState
 
 __all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
 
@@ -69,8 +75,11 @@ class _Told:
     quiet: int = 0
 
 
-class Session:
-    """State and counters; what is sent goes through the side's own class.
+LinkT = TypeVar("LinkT", bound=Link)
+
+
+class Session(Generic[LinkT]):
+    """State, counters, and the way to the wire; what a side may say is in its own class.
 
     ``legacy_mode`` is true where the peer speaks the protocol before ASP; ``features`` holds what
     1.1 adds and both know.
@@ -78,8 +87,11 @@ class Session:
 
     side: Side
 
-    def __init__(self, session_id: str, limits: Limits) -> None:
+    def __init__(self, session_id: str, limits: Limits, stamp: Callable[[float], str]) -> None:
         self.id: Final = session_id
+        self.link: LinkT | None = None
+        """The socket that the session is on."""
+        self._stamp = stamp
         self.limits: Final = limits
         self.state = SessionState.IDLE
         self.legacy_mode = False
@@ -278,7 +290,8 @@ class Session:
         """
         ahead = (seq - self.expected_seq) & 0xFFFF_FFFF
         if ahead >= 0x8000_0000:
-            raise self._bad_audio(
+            raise _bad_audio(
+                self.id,
                 f"audio message {seq} came after {self.expected_seq - 1}",
                 expected=self.expected_seq,
             )
@@ -289,22 +302,20 @@ class Session:
         if self.peer_version is None:
             # 1.0.0 says nothing of it, and its peers send 100 or 125 ms whatever was agreed.
             if not 0 < size <= _MAX_LOOSE_BYTES or size % audio.sample_bytes:
-                raise self._bad_audio(
+                raise _bad_audio(
+                    self.id,
                     f"{size} bytes of audio are not whole samples of {audio.sample_bytes} bytes, "
-                    f"at most {_MAX_LOOSE_BYTES} bytes"
+                    f"at most {_MAX_LOOSE_BYTES} bytes",
                 )
             return
         frames, rest = divmod(size, audio.bytes_per_frame)
         if rest or not 1 <= frames <= FRAMES_PER_MESSAGE:
-            raise self._bad_audio(
+            raise _bad_audio(
+                self.id,
                 f"{size} bytes of audio are not 1 to {FRAMES_PER_MESSAGE} frames of "
                 f"{audio.bytes_per_frame} bytes",
                 bytes_per_frame=audio.bytes_per_frame,
             )
-
-    def _bad_audio(self, message: str, **details: int) -> Rejection:
-        error = protocol_error(ErrorCode.AUDIO_PROCESSING_ERROR, message, **details)
-        return Rejection(error, self.id)
 
     # --- resumption -------------------------------------------------------------------------
 
@@ -331,6 +342,42 @@ class Session:
                 self.id,
             )
 
+    # --- the wire ---------------------------------------------------------------------------
+
+    def send(self, message: ASPMessage, now: float) -> None:
+        """Put a message on the wire.
+
+        Raises:
+            Misuse: it may not be sent in this state.
+
+        """
+        self.sent_step(message.message_type)
+        self.put(message, now)
+
+    def put(self, message: ASPMessage, now: float) -> None:
+        """Put a message on the wire whose step was made already."""
+        text = message.to_json(None if self.legacy_mode else self._stamp(now))
+        if message.message_type not in UNNUMBERED:
+            self.put_numbered(text)
+        elif self.link is not None:
+            self.link.put(text)
+
+    def put_numbered(self, message: str | bytes) -> None:
+        """Put a message on the wire, and keep it as long as the peer may lack it."""
+        if self.resumable:
+            self.outgoing.append(message)
+        if self.link is not None:
+            self.link.put(message)
+
+    def acknowledge(self, now: float) -> None:
+        """Say how far the peer's messages have arrived."""
+        self.put(SessionAckMessage(session_id=self.id, received=self.received), now)
+
+    def tell(self, error: ProtocolError, now: float) -> None:
+        """Say that something of the peer was wrong; a legacy one has no message for it."""
+        if not self.legacy_mode:
+            self.put(ProtocolErrorMessage(session_id=self.id, error=error), now)
+
     # --- errors -----------------------------------------------------------------------------
 
     def worth_telling(self, error: ProtocolError, now: float) -> int | None:
@@ -344,6 +391,11 @@ class Session:
             return None
         self._told[error.code] = _Told(now + _QUIET)
         return 0 if told is None else told.quiet
+
+
+def _bad_audio(session_id: str, message: str, **details: int) -> Rejection:
+    error = protocol_error(ErrorCode.AUDIO_PROCESSING_ERROR, message, **details)
+    return Rejection(error, session_id)
 
 
 def same_major(version: str) -> bool:
