@@ -18,7 +18,6 @@ from palaver.protocols.asp.config import (
     AudioConfig,
     AudioEncoding,
     Framing,
-    NegotiatedConfig,
     ProtocolCapabilities,
     VADConfig,
 )
@@ -61,7 +60,6 @@ def built(model: type[BaseModel], *, legal: bool = False) -> st.SearchStrategy[A
 
     A member with a default may be left out; one that may be ``None`` never is.
     """
-    legal = legal or model is NegotiatedConfig
     required, optional = {}, {}
     for name, field in model.model_fields.items():
         values = _values(field.annotation, [field], legal=legal)

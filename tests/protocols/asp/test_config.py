@@ -20,7 +20,6 @@ from palaver.protocols.asp.config import (
     AudioConfig,
     AudioEncoding,
     Framing,
-    NegotiatedConfig,
     ProtocolCapabilities,
     SessionStatistics,
     VADConfig,
@@ -335,29 +334,6 @@ def test_words_of_an_adjustment_are_strings(name: str, value: Any) -> None:
     members = {"field": "f", "requested": 1, "applied": 2, "reason": "r", name: value}
     with pytest.raises(ValidationError):
         Adjustment(**members)
-
-
-@pytest.mark.parametrize(
-    ("audio", "vad", "text"),
-    [
-        (
-            {"frame_duration_ms": 0, "sample_rate": 0},
-            {},
-            (
-                "sample_rate must be one of 8000, 16000, 24000, 48000, not 0; "
-                "frame_duration_ms must be one of 10, 20, 30, not 0"
-            ),
-        ),
-        ({}, {"threshold": 1.5}, "threshold must be 0-1, not 1.5"),
-    ],
-)
-def test_what_was_negotiated_is_legal(
-    audio: dict[str, Any], vad: dict[str, Any], text: str
-) -> None:
-    """No peer can make a side run what nobody can run, such as frames of no samples."""
-    with pytest.raises(ValidationError) as caught:
-        NegotiatedConfig(audio=AudioConfig(**audio), vad=VADConfig(**vad))
-    assert [found["msg"] for found in caught.value.errors()] == [text]
 
 
 @pytest.mark.parametrize("name", SessionStatistics.model_fields)

@@ -219,12 +219,22 @@ def test_an_update_says_only_what_changes(
     assert orjson.loads(update.to_json())["vad"] == {"threshold": 0.5}
 
 
-def test_a_server_that_names_no_version_speaks_1_0_0() -> None:
-    """Section 1: the version of a server that says none is the first one."""
-    message = ProtocolCapabilitiesMessage.from_json(
-        '{"type":"protocol.capabilities","capabilities":{}}'
-    )
-    assert message.version == "1.0.0"
+@pytest.mark.parametrize(
+    ("outside", "inside", "version", "of_capabilities"),
+    [
+        ({}, {}, "1.0.0", "1.0.0"),
+        ({"version": "1.1.0"}, {}, "1.1.0", "1.1.0"),
+        ({}, {"version": "1.1.0"}, "1.0.0", "1.1.0"),
+        ({"version": "1.0.0"}, {"version": "1.1.0"}, "1.0.0", "1.1.0"),
+    ],
+)
+def test_a_server_that_names_no_version_speaks_1_0_0(
+    outside: dict[str, str], inside: dict[str, str], version: str, of_capabilities: str
+) -> None:
+    """Section 1: one version holds for both places; where none is said, it is the first one."""
+    text = orjson.dumps({"type": "protocol.capabilities", **outside, "capabilities": inside})
+    message = ProtocolCapabilitiesMessage.from_json(text)
+    assert (message.version, message.capabilities.version) == (version, of_capabilities)
 
 
 def test_null_is_as_if_left_out_where_a_member_may_be_missing() -> None:

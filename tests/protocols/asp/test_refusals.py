@@ -310,12 +310,6 @@ OTHERS: list[tuple[str, dict[str, Any], str, str]] = [
     ("session.started", {"negotiated": {"vad": {}}}, "/negotiated/audio", "missing"),
     (
         "session.started",
-        {"negotiated": {"audio": {"frame_duration_ms": 0}, "vad": {}}},
-        "/negotiated",
-        "frame_duration_ms must be one of 10, 20, 30, not 0",
-    ),
-    (
-        "session.started",
         {"negotiated": {"audio": {}, "vad": {}, "adjustments": [{"field": "vad.threshold"}]}},
         "/negotiated/adjustments/0/requested",
         "missing",
