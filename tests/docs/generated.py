@@ -7,23 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from inspect import getmembers, isclass
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, Final
-
-import orjson
-from pydantic.json_schema import models_json_schema
 
 from palaver.config import Settings
 from palaver.model.states import INTERRUPTED, TERMINAL, TRANSITIONS, TaskState
-from palaver.protocols.a2a import messages as v10
 from palaver.protocols.a2a.commands import Operation
-from palaver.protocols.a2a.fields import WireModel
 from palaver.protocols.a2a.methods import METHODS
-from palaver.protocols.a2a.v01 import messages as v01
-from palaver.protocols.a2a.v03 import messages as v03
 from tests.docs.documents import ROOT
+from tests.docs.schemas import SCHEMAS
 
 __all__ = ["PARTS", "SCHEMAS", "renewed"]
 
@@ -94,20 +87,6 @@ def _methods() -> Iterator[str]:
         yield f"| `{name}` | {generations} | {_OPERATIONS[method.operation]}{note} |"
 
 
-def _schema(module: ModuleType, generation: str) -> bytes:
-    models = [
-        model
-        for name, model in getmembers(module, isclass)
-        if issubclass(model, WireModel) and model.__module__ == module.__name__ and name[0] != "_"
-    ]
-    _, schema = models_json_schema(
-        [(model, "validation") for model in models],
-        title=f"A2A {generation}: the messages that Palaver takes and sends",
-    )
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    return orjson.dumps(schema, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
 PARTS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = MappingProxyType(
     {
         "settings": ("docs/operations.md", _settings),
@@ -117,14 +96,6 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = MappingPro
     }
 )
 """Name of a part → the document that has it, and what it says."""
-
-SCHEMAS: Final[Mapping[str, bytes]] = MappingProxyType(
-    {
-        "schemas/a2a/0.1.schema.json": _schema(v01, "0.1"),
-        "schemas/a2a/0.3.schema.json": _schema(v03, "0.3"),
-        "schemas/a2a/1.0.schema.json": _schema(v10, "1.0"),
-    }
-)
 
 
 def renewed(name: str) -> tuple[Path, str, str]:

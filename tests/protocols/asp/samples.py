@@ -33,17 +33,17 @@ _VAD: Final = {
     "threshold": 0.6,
     "ring_buffer_frames": 5,
     "speech_ratio": 0.5,
-    "prefix_padding_ms": 300,
+    "prefix_padding_ms": 200,
 }
 _NEGOTIATED: Final = {
     "audio": _AUDIO,
-    "vad": _VAD | {"silence_threshold_ms": 2000},
+    "vad": _VAD,
     "adjustments": [
         {
-            "field": "vad.silence_threshold_ms",
-            "requested": 2500,
-            "applied": 2000,
-            "reason": "above the maximum of 2000",
+            "field": "vad.prefix_padding_ms",
+            "requested": 300,
+            "applied": 200,
+            "reason": "the server does not let clients set it (3002 vad_not_configurable)",
         }
     ],
 }
@@ -98,7 +98,7 @@ SAMPLES: Final[Mapping[str, dict[str, Any]]] = MappingProxyType(
             "session.start",
             call_id="sip-42",
             audio=_AUDIO,
-            vad=_VAD | {"silence_threshold_ms": 2500},
+            vad=_VAD | {"prefix_padding_ms": 300},
             metadata={"source": "pbx", "transfer_retry": False, "line": 3, "note": None},
             version="1.1.0",
             features=["audio_offers", "config_digest"],

@@ -123,7 +123,7 @@ def _facts(metadata: Iterable[Any], *, legal: bool) -> Iterable[Any]:
     for item in metadata:
         if isinstance(item, FieldInfo):
             yield from _facts(item.metadata, legal=legal)
-            if legal and item.json_schema_extra:
+            if legal and isinstance(item.json_schema_extra, dict):
                 yield item.json_schema_extra
         else:
             yield item

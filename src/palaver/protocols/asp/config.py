@@ -208,12 +208,19 @@ _Rates: TypeAlias = Annotated[tuple[_Integer, ...], Field(max_length=64, strict=
 _Words: TypeAlias = Annotated[tuple[_Word, ...], Field(max_length=64, strict=False)]
 
 
+def _no_default(schema: dict[str, Any]) -> None:
+    """Promise no version: where the capabilities name none, it is that of the message."""
+    schema.pop("default", None)
+
+
 class ProtocolCapabilities(BaseModel):
     """What a server takes; lists are in its order of preference."""
 
     model_config = _FROZEN
 
-    version: Annotated[str, Field(max_length=32, description="Version of ASP")] = VERSION
+    version: Annotated[
+        str, Field(max_length=32, description="Version of ASP", json_schema_extra=_no_default)
+    ] = VERSION
     supported_sample_rates: Annotated[_Rates, Field(description="Hz")] = (8_000, 16_000)
     supported_encodings: Annotated[_Words, Field(description="Encodings")] = ("pcm_s16le",)
     supported_frame_durations: Annotated[_Rates, Field(description="Milliseconds")] = (10, 20, 30)

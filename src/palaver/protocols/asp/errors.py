@@ -227,7 +227,12 @@ class ProtocolError(BaseModel):
 
     code: Annotated[int, Field(ge=1, le=99_999, description="A number of the error table")]
     category: Annotated[
-        str, Field(max_length=32, description="`protocol`, `audio`, `vad` or `session`")
+        str,
+        Field(
+            max_length=32,
+            description="`protocol`, `audio`, `vad` or `session`",
+            json_schema_extra={"enum": [str(one) for one in ErrorCategory]},
+        ),
     ]
     message: Annotated[
         str, Field(max_length=4096, description="What was wrong, where, and what is allowed")

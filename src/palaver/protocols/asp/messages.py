@@ -126,7 +126,12 @@ _Received: TypeAlias = Annotated[
     int,
     Field(ge=0, le=2**53, description="How many messages of the session the sender has received"),
 ]
-_Status: TypeAlias = Literal["accepted", "accepted_with_changes", "rejected"]
+_Status: TypeAlias = Annotated[
+    Literal["accepted", "accepted_with_changes", "rejected"], Field(description="How it came out")
+]
+_Negotiated: TypeAlias = Annotated[
+    NegotiatedConfig, Field(description="What both run; left out where it was rejected")
+]
 
 
 class ASPMessage(BaseModel):
@@ -273,7 +278,7 @@ class SessionStartedMessage(SessionMessage):
     sender = _SERVER
     type: Literal["session.started"] = "session.started"
     status: _Status
-    negotiated: NegotiatedConfig | None = None
+    negotiated: _Negotiated | None = None
     errors: _Errors | None = None
     version: Annotated[_Version | None, Field(description="Version that both use (1.1)")] = None
     features: Annotated[_Features | None, Field(description="Features that both know (1.1)")] = None
@@ -316,7 +321,7 @@ class SessionUpdatedMessage(SessionMessage):
     sender = _SERVER
     type: Literal["session.updated"] = "session.updated"
     status: _Status
-    negotiated: NegotiatedConfig | None = None
+    negotiated: _Negotiated | None = None
     errors: _Errors | None = None
     effective_seq: Annotated[
         _Count | None,
@@ -374,7 +379,7 @@ class SessionResumedMessage(SessionMessage):
     sender = _SERVER
     feature = Feature.SESSION_RESUME
     type: Literal["session.resumed"] = "session.resumed"
-    status: Literal["accepted", "rejected"]
+    status: Annotated[Literal["accepted", "rejected"], Field(description="How it came out")]
     received: Annotated[_Received | None, Field()] = None
     sending_from: Annotated[
         _Count | None, Field(description="Number of the oldest message that the server still keeps")
@@ -462,7 +467,7 @@ class ResponseCancelMessage(SessionMessage):
     sender = _CLIENT
     feature = Feature.RESPONSE_CONTROL
     type: Literal["response.cancel"] = "response.cancel"
-    response_id: _Id
+    response_id: Annotated[_Id, Field(description="Id of the answer")]
     played_ms: Annotated[_Milliseconds, Field(description="Audio (ms) of it that was heard")] = 0
     reason: Annotated[Literal["barge_in", "manual"], Field(description="Why")] = "manual"
 
