@@ -7,7 +7,6 @@ Browsers let any page open a WebSocket to any server, and send where the page is
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
@@ -50,6 +49,7 @@ class Admission:
         headers = dict(scope["headers"])
         origin = headers.get(b"origin", b"").decode("latin-1").lower().rstrip("/")
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        if origin and origin not in self._origins and urlsplit(origin).netloc != host:
+        own = host and origin.partition("://")[2] == host
+        if origin and not own and origin not in self._origins:
             return 403, f"pages of {origin[:200]} may not connect: name it in asp_allowed_origins"
         return None
