@@ -1,0 +1,186 @@
+"""Our server in a thread of this process: its calls are answered as a test says, and counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from palaver.app import App, create_app
+from palaver.config import Settings
+from palaver.protocols.asp.events import AudioReceived, ConfigSwitched, Event, SessionClosed
+from palaver.server.asp import AspEndpoint, Call, CallListener, Silence
+from palaver.server.listener import Listener, bind
+from tests.conftest import Server
+from tests.server.agents import agent
+
+T = TypeVar("T")
+TIMEOUT = 15.0
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "uvloop": uvloop.new_event_loop,
+    "asyncio": asyncio.new_event_loop,
+}
+ECHO = ("--set", "asp_echo_test=true", "--set", "log_format=json")
+
+
+class Mirror:
+    """Says each audio message again, at once."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._call.session.start_response(call.now(), "mirror")
+
+    def heard(self, event: Event) -> None:
+        """Say it again."""
+        if isinstance(event, AudioReceived):
+            assert self._call.session.send_audio(event.payload, self._call.now())
+
+    def closed(self, event: SessionClosed) -> None:
+        """Let go."""
+
+
+class Record:
+    """Keeps what is heard in all calls, by session."""
+
+    def __init__(self) -> None:
+        self.audio: dict[str, list[AudioReceived]] = {}
+        self.switches: dict[str, list[ConfigSwitched]] = {}
+        self.closed: dict[str, SessionClosed] = {}
+
+    def __call__(self, call: Call) -> CallListener:
+        """Listen to one more call."""
+        record = self
+
+        class Listening:
+            def heard(self, event: Event) -> None:
+                if isinstance(event, AudioReceived):
+                    record.audio.setdefault(event.session_id, []).append(event)
+                elif isinstance(event, ConfigSwitched):
+                    record.switches.setdefault(event.session_id, []).append(event)
+
+            def closed(self, event: SessionClosed) -> None:
+                record.closed[event.session_id] = event
+
+        return Listening()
+
+
+@dataclass(slots=True)
+class Host:
+    """A server that runs in another thread."""
+
+    app: App
+    listener: Listener
+    loop: asyncio.AbstractEventLoop
+    port: int
+
+    @property
+    def endpoint(self) -> AspEndpoint:
+        """Where the calls arrive."""
+        return self.app._asp
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Return the answer to a question that is asked in the server's own thread."""
+
+        async def answer() -> T:
+            return question()
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer(), self.loop))
+
+    async def left(self) -> dict[str, int]:
+        """Return what the server holds: of each thing, how many."""
+
+        def count() -> dict[str, int]:
+            endpoint = self.endpoint
+            tasks = [one.get_name() for one in asyncio.all_tasks(self.loop)]
+            return {
+                "sessions": len(endpoint.sessions),
+                "listeners": len(endpoint._listeners),
+                "sockets": len(endpoint._sockets),
+                "open sockets": endpoint._open_sockets,
+                "streams": len(endpoint.sessions._streams),
+                "connections": len(self.listener.server_state.connections),
+                "requests": len(self.listener.server_state.tasks),
+                "tasks": len(tasks),
+            }
+
+        return await self.ask(count)
+
+    async def emptied(self, before: dict[str, int]) -> dict[str, int]:
+        """Return what is left once it is what was there before, or time is over."""
+        left = await self.left()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                while left != before:
+                    left = await self.left()
+        return left
+
+
+async def eventually(test: Callable[[], T]) -> T:
+    """Return what the test returns once it is something: for what nobody tells of."""
+    async with asyncio.timeout(TIMEOUT):
+        while not (found := test()):  # noqa: ASYNC110 # a file that grows wakes nobody
+            await asyncio.sleep(0.005)
+    return found
+
+
+@asynccontextmanager
+async def hosting(
+    answer: Callable[[Call], CallListener] = Silence, *, loop: str = "uvloop", **settings: Any
+) -> AsyncIterator[Host]:
+    """Serve with the listener of calls that the test says, until the end of the block."""
+    given = {"store": "memory:", "drain_timeout": 0.1} | settings
+    app = create_app([agent], Settings(**given))
+    app._asp._answer = answer
+    ready = threading.Event()
+    listener = Listener(app, app.drain, head_timeout=TIMEOUT, announce=ready.set)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        await listener.serve(sockets=[listening])
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            runner.run(serve())
+
+    with bind("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            assert await asyncio.to_thread(ready.wait, TIMEOUT)
+            yield Host(app, listener, loops[0], port)
+        finally:
+            listener.should_exit = True
+            await asyncio.to_thread(thread.join, TIMEOUT)
+            assert not thread.is_alive()
+            logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)  # silenced at the end
+
+
+def files() -> int:
+    """Return how many files and sockets this process holds."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def lines(server: Server, event: str, session_id: str | None = None) -> list[dict[str, Any]]:
+    """Return the lines of the server's log with that event, of that session if it is said."""
+    found = []
+    for text in server.log.read_text(encoding="utf-8").splitlines():
+        line = json.loads(text)
+        if line["event"] == event and session_id in {None, line.get("session_id")}:
+            found.append(line)
+    return found
+
+
+def resident(server: Server) -> float:
+    """Return the memory of the server, in MB."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8")
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1_024
