@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeAlias, cast
+from collections.abc import Callable
+from typing import Any, Literal, cast
 
 from palaver.protocols.asp import legacy
+from palaver.protocols.asp.answers import ANSWERS, over, rejected
 from palaver.protocols.asp.client_session import ClientSession
 from palaver.protocols.asp.config import (
     VERSION,
     AudioConfig,
-    Framing,
     NegotiatedConfig,
     ProtocolCapabilities,
     VADConfig,
@@ -21,65 +20,42 @@ from palaver.protocols.asp.errors import (
     ErrorCode,
     Misuse,
     ProtocolError,
-    Rejection,
     close_code,
     protocol_error,
 )
 from palaver.protocols.asp.events import (
     CapabilitiesReceived,
     Close,
-    ConfigMismatched,
     ErrorReceived,
     Event,
     HandshakeFailed,
     LegacyDetected,
     MessageReceived,
-    MessagesLost,
     PeerGoingAway,
     RequestTimedOut,
     SessionClosed,
     SessionDetached,
     SessionOpened,
-    SessionRejected,
-    SessionResumed,
-    UpdateRejected,
 )
 from palaver.protocols.asp.frames import AudioFrame
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     ASPMessage,
-    Feature,
     ProtocolCapabilitiesMessage,
     ProtocolErrorMessage,
     ProtocolGoAwayMessage,
-    SessionAckMessage,
-    SessionEndedMessage,
     SessionMessage,
-    SessionResumedMessage,
     SessionResumeMessage,
     SessionStartedMessage,
     SessionStartMessage,
-    SessionUpdatedMessage,
     SessionUpdateMessage,
     Side,
-    TurnOverrideMessage,
     session_id_of,
 )
 from palaver.protocols.asp.session import Configure, apply_as_negotiated, same_major
-from palaver.protocols.asp.states import LINK, REJECTED, LinkState, SessionState
+from palaver.protocols.asp.states import LINK, LinkState, SessionState
 
 __all__ = ["ClientConnection"]
-
-
-def _on_ack(
-    _connection: Any, session: ClientSession, message: ASPMessage, _now: float
-) -> list[Event]:
-    session.received_step(message.message_type)
-    session.acknowledged(cast("SessionAckMessage", message).received)
-    return []
-
-
-_Answer: TypeAlias = Callable[[Any, ClientSession, ASPMessage, float], list[Event]]
 
 
 class ClientConnection(Connection[ClientSession]):
@@ -107,7 +83,7 @@ class ClientConnection(Connection[ClientSession]):
         self.going_away = False
         self._limits = limits
         self._subprotocol = subprotocol
-        self._configure = configure
+        self.configure = configure
         self._deadline = now if assume_legacy else now + limits.capabilities_timeout
         self._remembered = assume_legacy
 
@@ -135,7 +111,7 @@ class ClientConnection(Connection[ClientSession]):
                 sample_rate=audio.sample_rate, frame_duration_ms=audio.frame_duration_ms
             )
             session.open_with(NegotiatedConfig(audio=legal, vad=VADConfig()), 0)
-            self._attach(session)
+            self.attach(session)
             self.put(legacy.start(session.id, session.request.call_id or session.id, legal))
         else:
             self._send(session.request.message(self.capabilities), now)
@@ -231,12 +207,10 @@ class ClientConnection(Connection[ClientSession]):
         session = self.sessions.get(session_id)
         if session is None:
             return []  # of a session that is over here: the server had not heard of that
-        answer = self._ANSWERS.get(message.message_type)
+        answer = ANSWERS.get(message.message_type)
         if answer is not None:
             return answer(self, session, message, now)
         session.received_step(message.message_type)
-        if isinstance(message, TurnOverrideMessage):
-            session.override(message.vad, now)
         # Those that have no answer of their own belong to a session, and change nothing.
         return [MessageReceived(session.id, cast("SessionMessage", message))]
 
@@ -286,143 +260,17 @@ class ClientConnection(Connection[ClientSession]):
 
     # --- sessions ---------------------------------------------------------------------------
 
-    def _on_started(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
-        message = cast("SessionStartedMessage", message)
-        rejected = message.status == "rejected"
-        session.received_step(message.message_type + (REJECTED if rejected else ""))
-        if rejected:
-            return self._rejected(session, message.errors or ())
-        if session.state is SessionState.ENDING:
-            return []  # nobody waits for it any longer; its end has been sent already
-        session.waiting = None
-        try:
-            config = _legal(message.negotiated, session.id)
-            if config.audio.framing is Framing.ASP16 and message.stream is None:
-                raise _unusable("stream: missing, and asp16 needs it", "/stream", session.id)
-        except Rejection as rejection:
-            session.tell(rejection.error, now)
-            session.end(now, "invalid_answer")
-            return [SessionRejected(session.id, (rejection.error,))]
-        session.peer_version = message.version
-        session.features = session.request.features & {
-            one for one in Feature if one in (message.features or ())
-        }
-        session.open_with(config, message.stream or 0)
-        self._attach(session)
-        if message.resume_token is None:
-            session.features -= {Feature.SESSION_RESUME}
-        session.token = message.resume_token
-        session.resume_window = (message.resume_window_ms or 0) / 1000
-        session.configure = self._configure
-        session.run()
-        mismatch = self._compare(session, message.config_digest, session.applied.digest, now)
-        if mismatch:
-            return mismatch
-        session.confirm(now)
-        return [SessionOpened(session.id, config, legacy_mode=False)]
-
-    def _on_updated(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
-        message = cast("SessionUpdatedMessage", message)
-        session.received_step(message.message_type)
-        if message.status == "rejected":
-            events = session.updated(None)
-            events.append(UpdateRejected(session.id, message.errors or ()))
-            session.override_next(now)
-            return events
-        config = _legal(message.negotiated, session.id)
-        config = config.model_copy(update={"audio": session.config.audio})
-        ours = self._configure(session.id, config).digest
-        mismatch = self._compare(session, message.config_digest, ours, now)
-        if mismatch:
-            return mismatch
-        events = session.updated(config)
-        session.run()
-        if session.open:
-            session.confirm(now)
-            session.override_next(now)
-        return events
-
-    def _on_resumed(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
-        message = cast("SessionResumedMessage", message)
-        session.received_step(message.message_type)
-        session.waiting = None
-        if message.status == "rejected" or message.received is None:
-            return self._over(session, "resume_refused", None)
-        session.acknowledged(message.received)
-        session.token = message.resume_token
-        session.resume_until = None
-        session.link = self
-        self._attach(session)
-        lost = max(0, (message.sending_from or 0) - session.received)
-        session.received += lost
-        replayed = session.outgoing.since(message.received)
-        for kept in replayed:
-            self.put(kept)
-        session.wait_again(now)
-        resumed: Event = SessionResumed(session.id, len(replayed))
-        return [resumed, MessagesLost(session.id, lost)] if lost else [resumed]
-
-    def _on_ended(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
-        del now
-        message = cast("SessionEndedMessage", message)
-        session.received_step(message.message_type)
-        return self._over(session, message.reason or "ended", message)
-
-    def _on_error(self, session: ClientSession, message: ASPMessage, now: float) -> list[Event]:
-        del now
-        error = cast("ProtocolErrorMessage", message).error
-        session.received_step(message.message_type)
-        received: Event = ErrorReceived(session.id, error)
-        if session.state is SessionState.IDLE:
-            return [received, *self._rejected(session, (error,))]
-        return [received]
-
-    def _compare(
-        self, session: ClientSession, theirs: str | None, ours: str, now: float
-    ) -> list[Event]:
-        """End a session whose two sides run different configurations."""
-        if theirs is None or theirs == ours or not session.has(Feature.CONFIG_DIGEST):
-            return []
-        error = protocol_error(
-            ErrorCode.CONFIG_DIGEST_MISMATCH,
-            f"the server runs {theirs}, the client {ours}",
-            ours=ours,
-            theirs=theirs,
-        )
-        session.tell(error, now)
-        return [
-            ConfigMismatched(session.id, ours, theirs),
-            *self._over(session, "config_digest_mismatch", None),
-        ]
-
-    def _rejected(self, session: ClientSession, errors: tuple[ProtocolError, ...]) -> list[Event]:
-        session.waiting = None
-        self.release(session)
-        session.link = None
-        return [SessionRejected(session.id, errors)]
-
-    def _over(
-        self, session: ClientSession, reason: str, message: SessionEndedMessage | None
-    ) -> list[Event]:
-        session.waiting = None
-        session.state = SessionState.CLOSED
-        self.release(session)
-        session.link = None
-        if message is None:
-            return [SessionClosed(session.id, reason)]
-        return [SessionClosed(session.id, reason, message.duration_seconds, message.statistics)]
-
     def _late(self, session: ClientSession, message_type: str, now: float) -> list[Event]:
         late: Event = RequestTimedOut(session.id, message_type)
         session.waiting = None
         if message_type == SessionStartMessage.message_type:
             # The server may have it all the same: it must not keep a session that nobody has.
             session.end(now, "start_timeout")
-            over = session.state is SessionState.CLOSED  # a legacy server answers no end
-            return [late, *self._over(session, "ended", None)] if over else [late]
+            ended = session.state is SessionState.CLOSED  # a legacy server answers no end
+            return [late, *over(self, session, "ended")] if ended else [late]
         if message_type == SessionUpdateMessage.message_type:
             return [late]  # its answer still decides from which frame on the values hold
-        return [late, *self._over(session, f"{message_type}_timeout", None)]
+        return [late, *over(self, session, f"{message_type}_timeout")]
 
     # --- legacy -----------------------------------------------------------------------------
 
@@ -435,7 +283,7 @@ class ClientConnection(Connection[ClientSession]):
             if session.state is not SessionState.ACTIVE:
                 return []
             session.waiting = None
-            session.configure = self._configure
+            session.configure = self.configure
             session.run()
             return [SessionOpened(session.id, session.config, legacy_mode=True)]
         if kind in {"response.start", "response.end"}:
@@ -449,38 +297,5 @@ class ClientConnection(Connection[ClientSession]):
         session = self.sessions.get(problem.session_id or "")
         if session is not None and session.state is SessionState.NEGOTIATING:
             session.state = SessionState.IDLE
-            return [received, *self._rejected(session, (error,))]
+            return [received, *rejected(self, session, (error,))]
         return [received]
-
-    _ANSWERS: ClassVar[Mapping[str, _Answer]] = MappingProxyType(
-        {
-            "session.started": _on_started,
-            "session.updated": _on_updated,
-            "session.resumed": _on_resumed,
-            "session.ended": _on_ended,
-            "session.ack": _on_ack,
-            "protocol.error": _on_error,
-        }
-    )
-    """Message → what it does, where that is more than being handed on."""
-
-
-def _legal(config: NegotiatedConfig | None, session_id: str) -> NegotiatedConfig:
-    """Return what the server says that both run, if that can be run.
-
-    Raises:
-        Rejection: 1001, it is missing, or out of what the specification allows.
-
-    """
-    if config is None:
-        raise _unusable("negotiated: missing", "/negotiated", session_id)
-    wrong = [*config.audio.validate(), *config.vad.validate()]
-    if wrong:
-        raise _unusable(f"negotiated: {wrong[0]}", "/negotiated", session_id)
-    return config
-
-
-def _unusable(message: str, pointer: str, session_id: str) -> Rejection:
-    return Rejection(
-        protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer), session_id
-    )

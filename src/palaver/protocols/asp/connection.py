@@ -155,7 +155,8 @@ class Connection(ABC, Generic[SessionT]):
             self._send(ProtocolErrorMessage(session_id=session_id, error=error), now)
         return [ErrorSent(session_id, error)]
 
-    def _attach(self, session: SessionT) -> None:
+    def attach(self, session: SessionT) -> None:
+        """Have what comes for the session find it."""
         self.sessions[session.id] = session
         self._keys[session.key] = session
 

@@ -276,7 +276,7 @@ class ServerConnection(Connection[ServerSession]):
         session.run()
         session.open_with(config, self._registry.add(session))
         session.link = self
-        self._attach(session)
+        self.attach(session)
 
     def _opened(self, session: ServerSession, now: float) -> SessionOpened:
         first, self._had_session = not self._had_session, True
@@ -381,7 +381,7 @@ class ServerConnection(Connection[ServerSession]):
         session.link = self
         session.detached_at = None
         session.heard_at = now
-        self._attach(session)
+        self.attach(session)
         self._had_session = True
         session.tokens = [self._registry.new_token(), message.resume_token]
         session.received_step(message.message_type)
