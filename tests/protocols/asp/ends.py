@@ -132,7 +132,7 @@ class RawClient(RawPeer):
 
     def __init__(self, sessions: Sessions | None = None, now: float = 0.0) -> None:
         super().__init__(now)
-        self.sessions = sessions or registry()
+        self.sessions = registry() if sessions is None else sessions
         self.end: ServerConnection = ServerConnection(self.sessions, now)
         self.capabilities = self.heard()[0]
 

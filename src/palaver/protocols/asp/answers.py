@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias, cast
 
-from palaver.protocols.asp.client_session import ClientSession
+from palaver.protocols.asp.client_session import ClientLink, ClientSession
 from palaver.protocols.asp.config import Framing, NegotiatedConfig
 from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import (
@@ -32,23 +32,17 @@ from palaver.protocols.asp.messages import (
     SessionUpdatedMessage,
     TurnOverrideMessage,
 )
-from palaver.protocols.asp.session import Configure, Link
+from palaver.protocols.asp.session import Configure
 from palaver.protocols.asp.states import REJECTED, SessionState
 
 __all__ = ["ANSWERS", "Answer", "over", "rejected"]
 
 
-class _Socket(Link, Protocol):
-    """The socket that a client's session is on."""
-
+class _Socket(ClientLink, Protocol):
     configure: Configure
 
     def attach(self, session: ClientSession) -> None:
         """Have what comes for the session find it."""
-        ...
-
-    def release(self, session: ClientSession) -> None:
-        """Let the session go."""
         ...
 
 

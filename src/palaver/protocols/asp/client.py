@@ -84,8 +84,8 @@ class ClientConnection(Connection[ClientSession]):
         self._limits = limits
         self._subprotocol = subprotocol
         self.configure = configure
-        self._deadline = now if assume_legacy else now + limits.capabilities_timeout
-        self._remembered = assume_legacy
+        self._remembered = assume_legacy and not subprotocol
+        self._deadline = now if self._remembered else now + limits.capabilities_timeout
 
     # --- what the shell does ----------------------------------------------------------------
 
@@ -101,11 +101,11 @@ class ClientConnection(Connection[ClientSession]):
         if session.id in self.sessions:
             raise Misuse(f"session {session.id!r} is on this socket already")
         session.link = self
+        session.legacy_mode = self.capabilities is None
         session.sent_step(SessionStartMessage.message_type)
         session.wait_for(SessionStartMessage.message_type, now)
         self.sessions[session.id] = session
         if self.capabilities is None:
-            session.legacy_mode = True
             audio = session.request.audio
             legal = AudioConfig(
                 sample_rate=audio.sample_rate, frame_duration_ms=audio.frame_duration_ms
@@ -229,6 +229,10 @@ class ClientConnection(Connection[ClientSession]):
     def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
         del frame, now
         return []  # of a session that is over here: the server had not heard of that
+
+    def _complain(self, session_id: str | None, error: ProtocolError, now: float) -> None:
+        if self.capabilities is not None:  # a legacy server has no message for it
+            super()._complain(session_id, error, now)
 
     # --- capabilities -----------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.config import (
@@ -36,7 +36,15 @@ from palaver.protocols.asp.messages import (
 from palaver.protocols.asp.session import Link, Session
 from palaver.protocols.asp.states import SessionState
 
-__all__ = ["ClientSession", "SessionRequest"]
+__all__ = ["ClientLink", "ClientSession", "SessionRequest"]
+
+
+class ClientLink(Link, Protocol):
+    """The socket that a client's session is on."""
+
+    def release(self, session: ClientSession) -> None:
+        """Let the session go."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +92,7 @@ class _Waiting:
     until: float
 
 
-class ClientSession(Session[Link]):
+class ClientSession(Session[ClientLink]):
     """One call. The methods are what the media server's side may do; none of them waits."""
 
     side = Side.CLIENT
@@ -129,12 +137,16 @@ class ClientSession(Session[Link]):
     def report_speech(
         self, message: AudioSpeechStartMessage | AudioSpeechEndMessage, now: float
     ) -> ConfigSwitched | None:
-        """Say what the client's detector found; the end of an utterance ends the turn."""
+        """Say what the client's detector found; the end of an utterance ends the turn.
+
+        A legacy server knows of nothing but the end of an utterance.
+        """
+        if self.legacy_mode:
+            return self.commit(now) if _ends_utterance(message) else None
         if not self.has(Feature.SPEECH_EVENTS):
             message = message.model_copy(update=dict.fromkeys(_POSITIONS))
         self.send(message, now)
-        ends = isinstance(message, AudioSpeechEndMessage) and not message.discarded
-        return self._leave_turn() if ends else None
+        return self._leave_turn() if _ends_utterance(message) else None
 
     def update(self, vad: VADConfig, now: float, *, for_turn: bool = False) -> None:
         """Ask for other VAD values, from the next frame on; only the fields that were given.
@@ -157,7 +169,7 @@ class ClientSession(Session[Link]):
         self.waiting = _Waiting(message.message_type, now + self.limits.update_timeout)
 
     def end(self, now: float, reason: str = "call_hangup") -> None:
-        """End the session; a legacy server does not answer that.
+        """End the session; a legacy server does not answer that, so there it is over at once.
 
         Raises:
             Misuse: it is over already.
@@ -167,6 +179,9 @@ class ClientSession(Session[Link]):
             self.sent_step("session.end")
             self.state = SessionState.CLOSED
             self.put_numbered(legacy.ended_by_client(self.id, reason))
+            if self.link is not None:
+                self.link.release(self)
+                self.link = None
             return
         self.send(SessionEndMessage(session_id=self.id, reason=reason), now)
         self.waiting = _Waiting("session.end", now + self.limits.end_timeout)
@@ -195,8 +210,10 @@ class ClientSession(Session[Link]):
         outcome: Literal["played", "cleared"],
         played_ms: int,
         now: float,
-    ) -> None:
-        """Say what became of a mark."""
+    ) -> bool:
+        """Say what became of a mark; false where nobody can be told."""
+        if not self.has(Feature.PLAYBACK_MARKS):
+            return False
         self.send(
             PlaybackMarkMessage(
                 session_id=self.id,
@@ -207,6 +224,7 @@ class ClientSession(Session[Link]):
             ),
             now,
         )
+        return True
 
     def press(self, digit: str, now: float, duration_ms: int | None = None) -> bool:
         """Say that the caller pressed a key; false where nobody can be told."""
@@ -281,6 +299,10 @@ class ClientSession(Session[Link]):
         if over is not None:
             self.run()
         return over
+
+
+def _ends_utterance(message: AudioSpeechStartMessage | AudioSpeechEndMessage) -> bool:
+    return isinstance(message, AudioSpeechEndMessage) and not message.discarded
 
 
 _POSITIONS = ("start_ms", "end_ms", "prefix_ms", "confirmed", "discarded", "reason")

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
+from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import Close, ErrorSent, Event, Output
 from palaver.protocols.asp.frames import AudioFrame, FrameKey, unpack
 from palaver.protocols.asp.messages import (
@@ -60,9 +60,9 @@ class Connection(ABC, Generic[SessionT]):
             return []
         try:
             found = read_object(text)
+            taken = self._receive_special(found, text, now)
         except Rejection as rejection:
             return self._refuse(rejection, now)
-        taken = self._receive_special(found, text, now)
         if taken is not None:
             return taken
         self._count(found, now)
@@ -126,7 +126,12 @@ class Connection(ABC, Generic[SessionT]):
 
     @abstractmethod
     def _receive_special(self, found: dict[str, Any], text: str, now: float) -> list[Event] | None:
-        """Take what is not a message of ASP, or not now; ``None``: it is one."""
+        """Take what is not a message of ASP, or not now; ``None``: it is one.
+
+        Raises:
+            Rejection: it cannot be taken.
+
+        """
 
     @abstractmethod
     def _dispatch(self, message: ASPMessage, now: float) -> list[Event]:
@@ -152,8 +157,12 @@ class Connection(ABC, Generic[SessionT]):
         if session is not None:
             session.tell(error, now)
         else:
-            self._send(ProtocolErrorMessage(session_id=session_id, error=error), now)
+            self._complain(session_id, error, now)
         return [ErrorSent(session_id, error)]
+
+    def _complain(self, session_id: str | None, error: ProtocolError, now: float) -> None:
+        """Send an error that belongs to no session of this socket."""
+        self._send(ProtocolErrorMessage(session_id=session_id, error=error), now)
 
     def attach(self, session: SessionT) -> None:
         """Have what comes for the session find it."""
@@ -227,5 +236,5 @@ class Connection(ABC, Generic[SessionT]):
             self._quiet += 1
             return []
         quiet, self._quiet, self._quiet_until = self._quiet, 0, now + 1.0
-        self._send(ProtocolErrorMessage(error=error), now)
+        self._complain(None, error, now)
         return [ErrorSent(None, error, quiet)]

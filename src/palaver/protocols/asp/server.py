@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.actions import ACTIONS
-from palaver.protocols.asp.config import VERSION, Framing, NegotiatedConfig
+from palaver.protocols.asp.config import VERSION, Framing, NegotiatedConfig, VADConfig
 from palaver.protocols.asp.connection import Connection
 from palaver.protocols.asp.errors import (
     ErrorCode,
@@ -46,7 +46,7 @@ from palaver.protocols.asp.messages import (
     Side,
     session_id_of,
 )
-from palaver.protocols.asp.negotiation import ConfigRequest, Negotiation, negotiate
+from palaver.protocols.asp.negotiation import ConfigRequest, Negotiation, negotiate, negotiate_vad
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import same_major
 from palaver.protocols.asp.sessions import Sessions
@@ -78,6 +78,8 @@ class ServerConnection(Connection[ServerSession]):
         self._had_session = False
         self._suspect_at: float | None = now + self._limits.legacy_hint
         self._failed_starts: deque[float] = deque(maxlen=self._limits.max_failed_starts)
+        self._legacy = False
+        """Whether the client that started a session last was a legacy one."""
         self._go_away_on_open: ProtocolGoAwayMessage | None = None
         capabilities = registry.capabilities
         self._send(
@@ -205,6 +207,12 @@ class ServerConnection(Connection[ServerSession]):
         )
         return self._refuse_audio(Rejection(error), None, now)
 
+    def _complain(self, session_id: str | None, error: ProtocolError, now: float) -> None:
+        if self._legacy:
+            self.put(legacy.error(session_id, error))
+        else:
+            super()._complain(session_id, error, now)
+
     # --- starting ---------------------------------------------------------------------------
 
     def _receive_start(self, found: dict[str, Any], text: str, now: float) -> list[Event]:
@@ -244,6 +252,7 @@ class ServerConnection(Connection[ServerSession]):
             )
 
     def _start(self, message: SessionStartMessage, now: float) -> list[Event]:
+        self._legacy = False
         offered = self._registry.capabilities.features
         declared = () if message.features is None else message.features
         features = frozenset(one for one in Feature if one in offered and one in declared)
@@ -307,6 +316,7 @@ class ServerConnection(Connection[ServerSession]):
         return answer.model_copy(update=additions)
 
     def _start_legacy(self, found: dict[str, Any], text: str, now: float) -> list[Event]:
+        self._legacy = True
         session_id = session_id_of(found)
         try:
             if session_id in self.sessions:
@@ -318,10 +328,11 @@ class ServerConnection(Connection[ServerSession]):
             session.legacy_mode = True
             session.call_id = start.call_id
             session.received_step(start.type)
-            config = NegotiatedConfig(audio=audio, vad=self._registry.capabilities.vad_defaults)
+            vad, _ = negotiate_vad(VADConfig(), self._registry.capabilities)
+            config = NegotiatedConfig(audio=audio, vad=vad)
             self._open(session, config)
         except Rejection as rejection:
-            self.put(legacy.error(session_id, rejection.error))
+            self._complain(session_id, rejection.error, now)
             return [ErrorSent(session_id, rejection.error), *self._failed(rejection.error, now)]
         session.sent_step(SessionStartedMessage.message_type)
         self.put(legacy.started(session.id))
@@ -354,7 +365,7 @@ class ServerConnection(Connection[ServerSession]):
 
     def _give_up(self, error: ProtocolError, now: float, session_id: str | None) -> list[Event]:
         """Say what is wrong; close the socket, unless others use it."""
-        self._send(ProtocolErrorMessage(session_id=session_id, error=error), now)
+        self._complain(session_id, error, now)
         if self.sessions:
             return [ErrorSent(session_id, error)]
         self.put(Close(close_code(ErrorCode(error.code)), error.name or ""))
