@@ -55,6 +55,7 @@ class Handshake(WebSocketsSansIOProtocol):
         self._stage = Stage.ASKED
         self._response: tuple[int, _Headers, bytes] | None = None
         self._on_lost: Callable[[], None] | None = None
+        self.close_timeout = _CLOSE_TIMEOUT
 
     @property
     def on_lost(self) -> Callable[[], None] | None:
@@ -180,7 +181,7 @@ class Handshake(WebSocketsSansIOProtocol):
         if self.close_timer is not None:
             self.close_timer.cancel()
         left = self.transport.get_write_buffer_size()
-        self.close_timer = self.loop.call_later(_CLOSE_TIMEOUT, self._meet_deadline, left)
+        self.close_timer = self.loop.call_later(self.close_timeout, self._meet_deadline, left)
 
     def _meet_deadline(self, left: int) -> None:
         if 0 < self.transport.get_write_buffer_size() < left:
