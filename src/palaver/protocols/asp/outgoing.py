@@ -34,6 +34,12 @@ class Outgoing:
         """Number of the message that comes next."""
         return self.first + len(self._kept)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether half of the room is used: whoever can wait with the next one should."""
+        many = 2 * len(self._kept) >= self._max_messages
+        return many or 2 * self._bytes >= self._max_bytes
+
     def append(self, message: _Wire) -> None:
         """Keep one more; where there is no room, the oldest is let go."""
         self._kept.append(message)
