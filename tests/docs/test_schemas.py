@@ -16,7 +16,7 @@ from palaver.protocols.asp.errors import Rejection
 from palaver.protocols.asp.messages import MESSAGES, ASPMessage, parse_message
 from tests.docs.schemas import SCHEMAS
 from tests.protocols.asp.samples import SAMPLES, every_sample
-from tests.protocols.asp.strategies import json_values, legal_messages
+from tests.protocols.asp.strategies import json_values, legal_messages, unhurried
 
 _WHOLE: Final = Draft202012Validator(orjson.loads(SCHEMAS["schemas/asp_protocol.schema.json"]))
 _EACH: Final = {
@@ -151,6 +151,7 @@ def _refused(sample: dict[str, Any], path: tuple[str | int, ...], holder: dict[s
     assert not _WHOLE.is_valid(changed), (path, holder)
 
 
+@unhurried
 @given(legal_messages)
 def test_whatever_should_be_sent_is_valid(message: ASPMessage) -> None:
     """Any message with values of the tables is valid as it is written."""
@@ -162,6 +163,7 @@ def test_whatever_should_be_sent_is_valid(message: ASPMessage) -> None:
 _OTHER_VALUES = json_values.filter(lambda found: not isinstance(found, float) or found % 1 != 0)
 
 
+@unhurried
 @given(st.sampled_from(list(SAMPLES.values())), st.data())
 def test_whatever_is_valid_is_read(sample: dict[str, Any], data: st.DataObject) -> None:
     """What a schema takes, the parser takes; 1.0 alone is an integer to one, not to the other."""

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le, MaxLen, MinLen
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -32,7 +33,11 @@ __all__ = [
     "messages",
     "requests",
     "texts",
+    "unhurried",
 ]
+
+unhurried: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties: how busy the machine is says nothing of the code."""
 
 _FEW: Final = 6
 """Characters and items at most: what is longer tells nothing new."""

@@ -25,7 +25,7 @@ from palaver.protocols.asp.config import (
     VADConfig,
     config_digest,
 )
-from tests.protocols.asp.strategies import built
+from tests.protocols.asp.strategies import built, unhurried
 
 
 def test_defaults_of_audio() -> None:
@@ -272,6 +272,7 @@ def test_only_given_values_replace_others() -> None:
     assert VADConfig().over(merged) == merged
 
 
+@unhurried
 @given(built(VADConfig), built(VADConfig))
 def test_a_merge_is_idempotent_and_whole(one: VADConfig, other: VADConfig) -> None:
     """A merge gives every field; merging the same again changes nothing."""
@@ -406,6 +407,7 @@ def test_the_digest_of_the_defaults_is_written_down() -> None:
     )
 
 
+@unhurried
 @given(built(AudioConfig), built(VADConfig))
 def test_whatever_can_be_written_down_has_a_digest(audio: AudioConfig, vad: VADConfig) -> None:
     """The digest is of the values, not of how they came, and no value is without one."""
@@ -416,6 +418,7 @@ def test_whatever_can_be_written_down_has_a_digest(audio: AudioConfig, vad: VADC
     assert len(digest) == 7 + 64
 
 
+@unhurried
 @given(st.data())
 def test_changing_one_value_changes_the_digest(data: st.DataObject) -> None:
     """No value of audio or VAD can differ between two sides that have one digest."""

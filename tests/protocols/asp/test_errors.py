@@ -23,7 +23,7 @@ from palaver.protocols.asp.errors import (
     protocol_error,
 )
 from palaver.protocols.asp.negotiation import negotiate
-from tests.protocols.asp.strategies import built, capabilities, requests
+from tests.protocols.asp.strategies import built, capabilities, requests, unhurried
 
 TABLE: list[tuple[int, str, str, bool, int]] = [
     (1001, "invalid_message_format", "protocol", True, 4001),
@@ -164,12 +164,14 @@ def test_our_own_mistakes_are_no_errors_of_a_peer() -> None:
     assert not issubclass(Misuse, Rejection)
 
 
+@unhurried
 @given(built(ProtocolError))
 def test_errors_come_back_as_they_went(error: ProtocolError) -> None:
     """An error that was written as JSON is read as the same error."""
     assert ProtocolError.model_validate_json(error.model_dump_json()) == error
 
 
+@unhurried
 @given(requests, capabilities)
 def test_errors_of_a_negotiation_can_be_written(request: Any, offered: Any) -> None:
     """Whatever was asked for, each error that answers it fits into a message."""

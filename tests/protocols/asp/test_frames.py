@@ -20,6 +20,7 @@ from palaver.protocols.asp.frames import (
     unpack,
 )
 from palaver.protocols.asp.messages import Side
+from tests.protocols.asp.strategies import unhurried
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 HASH12, SEQ14, ASP16 = Framing
@@ -275,6 +276,7 @@ _frames = st.one_of(
 )
 
 
+@unhurried
 @given(_frames)
 def test_frames_come_back_as_they_went(sent: tuple[Side, AudioFrame]) -> None:
     """A frame that was packed is unpacked as the same frame, and the other side refuses it."""
@@ -286,6 +288,7 @@ def test_frames_come_back_as_they_went(sent: tuple[Side, AudioFrame]) -> None:
         unpack(data, SERVER if sender is CLIENT else CLIENT, numbered=numbered)
 
 
+@unhurried
 @given(
     st.binary(max_size=40)
     | st.builds(

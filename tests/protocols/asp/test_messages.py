@@ -32,7 +32,7 @@ from palaver.protocols.asp.messages import (
     session_id_of,
 )
 from tests.protocols.asp.samples import REJECTED, SAMPLES, every_sample
-from tests.protocols.asp.strategies import json_values, messages, texts
+from tests.protocols.asp.strategies import json_values, messages, texts, unhurried
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -127,6 +127,7 @@ def _with_more(found: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", MESSAGES.values(), ids=MESSAGES.keys())
+@unhurried
 @given(st.data())
 def test_messages_come_back_as_they_went(kind: type[ASPMessage], data: st.DataObject) -> None:
     """What was written is read as the same message, with the same VAD values left out."""
@@ -301,6 +302,7 @@ def test_messages_are_frozen_and_legal() -> None:
         SessionStartMessage(session_id="s", audio_offers=(AudioConfig(),) * 17)
 
 
+@unhurried
 @given(st.dictionaries(texts, json_values, max_size=4))
 def test_metadata_comes_back_as_it_went(metadata: dict[str, Any]) -> None:
     """Any JSON that a client keeps with its session is given back, nulls and all."""

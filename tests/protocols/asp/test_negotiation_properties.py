@@ -23,9 +23,10 @@ from palaver.protocols.asp.negotiation import (
     negotiate,
     negotiate_vad,
 )
-from tests.protocols.asp.strategies import built, capabilities, requests
+from tests.protocols.asp.strategies import built, capabilities, requests, unhurried
 
 
+@unhurried
 @given(requests, capabilities)
 def test_negotiation_is_total(request: ConfigRequest, offered: ProtocolCapabilities) -> None:
     """Any request to any server is accepted with a configuration, or rejected with reasons."""
@@ -34,6 +35,7 @@ def test_negotiation_is_total(request: ConfigRequest, offered: ProtocolCapabilit
     assert outcome.status in {"accepted", "accepted_with_changes", "rejected"}
 
 
+@unhurried
 @given(requests, capabilities)
 def test_negotiation_is_idempotent(request: ConfigRequest, offered: ProtocolCapabilities) -> None:
     """Who asks for what was negotiated gets it, with nothing to adjust."""
@@ -45,6 +47,7 @@ def test_negotiation_is_idempotent(request: ConfigRequest, offered: ProtocolCapa
     assert again.config == NegotiatedConfig(audio=config.audio, vad=config.vad)
 
 
+@unhurried
 @given(requests, capabilities)
 def test_negotiation_never_leaves_the_capabilities(
     request: ConfigRequest, offered: ProtocolCapabilities
@@ -69,6 +72,7 @@ def test_negotiation_never_leaves_the_capabilities(
         assert getattr(vad, name) == getattr(own, name)
 
 
+@unhurried
 @given(requests, capabilities)
 def test_every_change_is_told(request: ConfigRequest, offered: ProtocolCapabilities) -> None:
     """What was asked for is run, or stands in ``adjustments`` with what is run instead."""
@@ -88,6 +92,7 @@ def test_every_change_is_told(request: ConfigRequest, offered: ProtocolCapabilit
     assert told == {}
 
 
+@unhurried
 @given(requests, capabilities)
 def test_the_two_other_names_agree(request: ConfigRequest, offered: ProtocolCapabilities) -> None:
     """``ConfigValidator`` and ``SessionNegotiator`` say what ``negotiate`` says."""
@@ -100,6 +105,7 @@ def test_the_two_other_names_agree(request: ConfigRequest, offered: ProtocolCapa
     )
 
 
+@unhurried
 @given(requests)
 def test_ranges_hold_for_any_request(request: ConfigRequest) -> None:
     """A server that lets everything be configured moves each value into its range, no further."""
@@ -109,6 +115,7 @@ def test_ranges_hold_for_any_request(request: ConfigRequest) -> None:
         assert getattr(vad, name) == min(max(asked, least), most)
 
 
+@unhurried
 @given(st.data(), st.sampled_from([*AudioConfig.model_fields, *VADConfig.model_fields]))
 def test_a_side_that_runs_one_other_value_is_found_out(data: st.DataObject, name: str) -> None:
     """Any one field that differs from what was negotiated gives another digest."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from palaver.protocols.asp.errors import ErrorCode, Rejection
 from palaver.protocols.asp.messages import MAX_TEXT, MESSAGES, parse_message, session_id_of
 from tests.protocols.asp.samples import SAMPLES, every_sample
-from tests.protocols.asp.strategies import json_values
+from tests.protocols.asp.strategies import json_values, unhurried
 
 FORMAT, TYPE, VAD = (
     ErrorCode.INVALID_MESSAGE_FORMAT,
@@ -425,6 +425,7 @@ def _read(text: str | bytes) -> None:
     assert orjson.dumps(error.model_dump())
 
 
+@unhurried
 @given(st.text())
 @example("[" * 1000 + "]" * 1000)
 def test_any_text_is_a_message_or_refused(text: str) -> None:
@@ -432,12 +433,14 @@ def test_any_text_is_a_message_or_refused(text: str) -> None:
     _read(text)
 
 
+@unhurried
 @given(st.binary())
 def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     """Nothing but a rejection comes of bytes that are no message."""
     _read(data)
 
 
+@unhurried
 @given(json_values)
 def test_any_json_is_a_message_or_refused(found: Any) -> None:
     """Nothing but a rejection comes of JSON that is no message."""
@@ -447,6 +450,7 @@ def test_any_json_is_a_message_or_refused(found: Any) -> None:
 _NUMBERS = st.sampled_from([2**53, -(2**53) - 1, 2**64 - 1, 1e308, -0.0, 5e-324])
 
 
+@unhurried
 @given(st.sampled_from(every_sample()), st.data())
 def test_any_change_of_a_message_is_read_or_refused(
     sample: dict[str, Any], data: st.DataObject
