@@ -317,6 +317,7 @@ async def test_the_log_of_a_server(serve: Serve, style: str) -> None:
             assert answer.status == (101 if path == "/asp" else 404)
             await reader.read()
             writer.close()
+            await writer.wait_closed()
     server.stop()
     lines = server.log.read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if "stopping" not in line] == []

@@ -300,7 +300,7 @@ class WebSocketConnection(Handshake):
         self.stop_keepalive()
         self._flush()
         self._put_end(code, reason)
-        self._set_deadline()
+        self._set_deadline(self.close_timeout)
         self._go_on_soon()  # to the Close frame of the client
 
     def _break_off(self) -> None:

@@ -26,7 +26,9 @@ WEBSOCKET: Final = "palaver.websocket"
 """Key of the ASGI scope's extensions, where our own listener puts the ``ClientSocket``."""
 
 _CLOSE_TIMEOUT: Final = 5.0
-"""Seconds for the client to end its side, too."""
+"""Seconds for the client to answer our Close frame, or to take what is left for it."""
+_LINGER: Final = 1.0
+"""Seconds for the client to read why it is refused."""
 _WRITE_MARK: Final = 64 * 1024
 
 _Headers = list[tuple[bytes, bytes]]
@@ -172,19 +174,20 @@ class Handshake(WebSocketsSansIOProtocol):
         if linger:
             self.transport.resume_reading()
             self.transport.write_eof()
+            self._set_deadline(min(_LINGER, self.close_timeout))
         else:
             self.transport.close()
-        self._set_deadline()
+            self._set_deadline(self.close_timeout)
 
-    def _set_deadline(self) -> None:
+    def _set_deadline(self, timeout: float) -> None:
         """Give the client some time for its part of the end; more, while it takes what is left."""
         if self.close_timer is not None:
             self.close_timer.cancel()
         left = self.transport.get_write_buffer_size()
-        self.close_timer = self.loop.call_later(self.close_timeout, self._meet_deadline, left)
+        self.close_timer = self.loop.call_later(timeout, self._meet_deadline, timeout, left)
 
-    def _meet_deadline(self, left: int) -> None:
+    def _meet_deadline(self, timeout: float, left: int) -> None:
         if 0 < self.transport.get_write_buffer_size() < left:
-            self._set_deadline()
+            self._set_deadline(timeout)
         else:
             self.abort()

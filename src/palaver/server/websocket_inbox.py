@@ -182,17 +182,19 @@ class Unread:
                 break
             if plain:
                 payload = apply_mask(data[body:stop], data[body - 4 : body])
+                at = stop
                 if first == _BINARY:
                     inbox.add(payload, length)
-                else:
-                    self._add(payload, text=True)
+                    continue
+                self._add(payload, text=True)
             else:
                 self._judge(data[at:stop])
-            at = stop
-            if conn.close_rcvd is not None:
-                break  # RFC 6455 5.5.1: nothing comes behind a Close frame
+                at = stop
+            if conn.parser_exc is not None or conn.close_rcvd is not None:
+                at, more = end, False  # RFC 6455 1.4: what comes behind is of no interest
+                break
         del data[:at]
-        return more and conn.parser_exc is None
+        return more
 
     def _is_illegal(self, first: int, second: int, length: int) -> bool:
         """Fail the WebSocket over the head of a frame, before its payload is waited for."""
