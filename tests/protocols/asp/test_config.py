@@ -311,6 +311,12 @@ def test_capabilities_are_strict_and_bounded(name: str, value: Any) -> None:
     _refused(ProtocolCapabilities, name, value)
 
 
+def test_the_schema_promises_no_version_of_capabilities() -> None:
+    """Where capabilities name no version it is that of their message, which is no default."""
+    members = ProtocolCapabilities.model_json_schema()["properties"]
+    assert [name for name, member in members.items() if "default" not in member] == ["version"]
+
+
 @pytest.mark.parametrize("value", [True, False, 0, -(2**53), 2**53, 0.5, -1.5, "", "x" * 128])
 def test_an_adjustment_holds_values_of_a_configuration(value: Any) -> None:
     """``requested`` and ``applied`` are strings, numbers or booleans, and keep their type."""
