@@ -121,7 +121,7 @@ def _on_end(
     reason = cast("SessionEndMessage", message).reason or "ended_by_client"
     session.sent_step("session.ended")
     if not session.legacy_mode:
-        session.put(session.ended(now), now)
+        session.put(session.last_message(now), now)
     return sessions.forget(session, now, reason)
 
 

@@ -12,6 +12,7 @@ from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, pr
 from palaver.protocols.asp.events import (
     ConfigMismatched,
     ErrorReceived,
+    ErrorSent,
     Event,
     MessageReceived,
     MessagesLost,
@@ -27,6 +28,7 @@ from palaver.protocols.asp.messages import (
     ProtocolErrorMessage,
     SessionAckMessage,
     SessionEndedMessage,
+    SessionEndMessage,
     SessionResumedMessage,
     SessionStartedMessage,
     SessionUpdatedMessage,
@@ -35,7 +37,7 @@ from palaver.protocols.asp.messages import (
 from palaver.protocols.asp.session import Configure
 from palaver.protocols.asp.states import REJECTED, SessionState
 
-__all__ = ["ANSWERS", "Answer", "over", "rejected"]
+__all__ = ["ANSWERS", "Answer", "abandoned", "over", "rejected"]
 
 
 class _Socket(ClientLink, Protocol):
@@ -73,6 +75,13 @@ def over(
     if message is None:
         return [SessionClosed(session.id, reason)]
     return [SessionClosed(session.id, reason, message.duration_seconds, message.statistics)]
+
+
+def abandoned(socket: _Socket, session: ClientSession, reason: str, now: float) -> list[Event]:
+    """Let go of a session that the server may have resumed: it must not keep it for nobody."""
+    session.link = socket
+    session.put(SessionEndMessage(session_id=session.id, reason=reason), now)
+    return over(socket, session, reason)
 
 
 def _on_started(
@@ -119,21 +128,36 @@ def _on_updated(
     message = cast("SessionUpdatedMessage", message)
     session.received_step(message.message_type)
     if message.status == "rejected":
-        events = session.updated(None)
-        events.append(UpdateRejected(session.id, message.errors or ()))
-        session.override_next(now)
-        return events
-    config = _legal(message.negotiated, session.id)
+        return _not_updated(session, message.errors or (), now)
+    try:
+        config = _legal(message.negotiated, session.id)
+    except Rejection as rejection:
+        session.tell(rejection.error, now)
+        return _not_updated(session, (rejection.error,), now)
     config = config.model_copy(update={"audio": session.config.audio})
-    ours = socket.configure(session.id, config).digest
-    mismatch = _compare(socket, session, message.config_digest, ours, now)
+    applied = socket.configure(session.id, config)
+    mismatch = _compare(socket, session, message.config_digest, applied.digest, now)
     if mismatch:
         return mismatch
     events = session.updated(config)
-    session.run()
+    if session.config is config:
+        session.applied = applied
+    else:  # the turn that it was for is over already
+        session.run()
     if session.open:
         session.confirm(now)
         session.override_next(now)
+    return events
+
+
+def _not_updated(
+    session: ClientSession, errors: tuple[ProtocolError, ...], now: float
+) -> list[Event]:
+    events = session.updated(None)
+    if events:  # a turn has ended meanwhile
+        session.run()
+    events.append(UpdateRejected(session.id, errors))
+    session.override_next(now)
     return events
 
 
@@ -142,16 +166,28 @@ def _on_resumed(
 ) -> list[Event]:
     message = cast("SessionResumedMessage", message)
     session.received_step(message.message_type)
-    session.waiting = None
+    if session.link is not None:
+        raise Rejection(
+            protocol_error(
+                ErrorCode.SESSION_UPDATE_NOT_ALLOWED,
+                "session.resumed is not allowed where nothing was to be resumed",
+                state=str(session.state),
+            ),
+            session.id,
+        )
     if message.status == "rejected" or message.received is None:
         return over(socket, session, "resume_refused")
-    session.acknowledged(message.received)
+    try:
+        lost = session.settle(message.received, message.sending_from or 0)
+    except Rejection as rejection:
+        return [
+            ErrorSent(session.id, rejection.error),
+            *abandoned(socket, session, "resume_refused", now),
+        ]
     session.token = message.resume_token
     session.resume_until = None
     session.link = socket
     socket.attach(session)
-    lost = max(0, (message.sending_from or 0) - session.received)
-    session.received += lost
     replayed = session.outgoing.since(message.received)
     for kept in replayed:
         socket.put(kept)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from palaver.protocols.asp import legacy
-from palaver.protocols.asp.answers import ANSWERS, over, rejected
+from palaver.protocols.asp.answers import ANSWERS, abandoned, over, rejected
 from palaver.protocols.asp.client_session import ClientSession
 from palaver.protocols.asp.config import (
     VERSION,
@@ -125,9 +125,12 @@ class ClientConnection(Connection[ClientSession]):
         """
         if session.token is None or self.state is not LinkState.CAPS_RECEIVED:
             raise Misuse(f"session {session.id!r} cannot be resumed")
+        if session.link is not None or session.id in self.sessions:
+            raise Misuse(f"session {session.id!r} is on a socket already")
         session.sent_step(SessionResumeMessage.message_type)
         self.sessions[session.id] = session
         session.wait_for(SessionResumeMessage.message_type, now)
+        session.outgoing.held = True
         self._send(
             SessionResumeMessage(
                 session_id=session.id,
@@ -145,6 +148,7 @@ class ClientConnection(Connection[ClientSession]):
         for session in tuple(self.sessions.values()):
             self.release(session)
             session.link = None
+            session.outgoing.held = False
             if session.resumable and session.state is not SessionState.CLOSED:
                 if session.resume_until is None:
                     session.resume_until = now + session.resume_window
@@ -274,6 +278,8 @@ class ClientConnection(Connection[ClientSession]):
             return [late, *over(self, session, "ended")] if ended else [late]
         if message_type == SessionUpdateMessage.message_type:
             return [late]  # its answer still decides from which frame on the values hold
+        if message_type == SessionResumeMessage.message_type:
+            return [late, *abandoned(self, session, f"{message_type}_timeout", now)]
         return [late, *over(self, session, f"{message_type}_timeout")]
 
     # --- legacy -----------------------------------------------------------------------------

@@ -152,15 +152,18 @@ class ClientSession(Session[ClientLink]):
         """Ask for other VAD values, from the next frame on; only the fields that were given.
 
         Raises:
-            Misuse: an update has no answer yet, or the server is a legacy one.
+            Misuse: an update has no answer yet, the server is a legacy one, or knows no
+                values for a turn.
 
         """
         if self.legacy_mode:
             raise Misuse("a legacy server has no session.update")
+        if for_turn and not self.has(Feature.TURN_OVERRIDES):
+            raise Misuse("the server does not know values for a turn")
         message = SessionUpdateMessage(
             session_id=self.id,
             vad=vad,
-            scope="turn" if for_turn and self.has(Feature.TURN_OVERRIDES) else None,
+            scope="turn" if for_turn else None,
         )
         self.send(message, now)
         self._update = message
@@ -256,7 +259,8 @@ class ClientSession(Session[ClientLink]):
     def updated(self, config: NegotiatedConfig | None) -> list[Event]:
         """Run what the server answered, from the frame on at which it was asked; or what was."""
         update, self._update = self._update, None
-        self.waiting = None
+        if self.state is not SessionState.ENDING:  # there it is the end that is waited for
+            self.waiting = None
         first, self.undecided_from = self.undecided_from, None
         events: list[Event] = []
         if config is not None and update is not None and first is not None:
@@ -291,9 +295,9 @@ class ClientSession(Session[ClientLink]):
             )
 
     def _leave_turn(self) -> ConfigSwitched | None:
-        if self._update is not None and self._update.scope == "turn":
-            # The override is not known yet, and over already.
-            self._turn_over = self.switched("turn_over")
+        if self._update is not None:
+            # It is not known yet what there is to go back to, or whether.
+            self._turn_over = self._turn_over or self.switched("turn_over")
             return None
         over = self.end_turn()
         if over is not None:

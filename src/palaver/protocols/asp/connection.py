@@ -77,7 +77,7 @@ class Connection(ABC, Generic[SessionT]):
         except Rejection as rejection:
             return self._refuse_audio(rejection, None, now)
         session = self._keys.get(frame.key)
-        if session is None or session.framing is not frame.framing:
+        if session is None:
             return self._stray_audio(frame, now)
         if session.resumable and session.count_received():
             session.acknowledge(now)

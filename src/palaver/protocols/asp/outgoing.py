@@ -28,6 +28,8 @@ class Outgoing:
         self._bytes = 0
         self.first = 0
         """Number of the oldest message that is kept."""
+        self.held = False
+        """Whether nothing is let go for want of room: the peer was told what is still there."""
 
     @property
     def following(self) -> int:
@@ -44,7 +46,7 @@ class Outgoing:
         """Keep one more; where there is no room, the oldest is let go."""
         self._kept.append(message)
         self._bytes += len(message)
-        while len(self._kept) > self._max_messages or self._bytes > self._max_bytes:
+        while not self.held and self._is_full():
             self._forget()
 
     def acknowledge(self, received: int) -> bool:
@@ -59,6 +61,9 @@ class Outgoing:
         """Return what is kept from that number on."""
         skipped = max(0, number - self.first)
         return list(self._kept)[skipped:]
+
+    def _is_full(self) -> bool:
+        return len(self._kept) > self._max_messages or self._bytes > self._max_bytes
 
     def _forget(self) -> None:
         self._bytes -= len(self._kept.popleft())

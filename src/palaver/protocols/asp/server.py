@@ -77,10 +77,11 @@ class ServerConnection(Connection[ServerSession]):
         self._opened_at = now
         self._had_session = False
         self._suspect_at: float | None = now + self._limits.legacy_hint
-        self._failed_starts: deque[float] = deque(maxlen=self._limits.max_failed_starts)
+        self._failed_starts: deque[float] = deque(maxlen=self._limits.max_failed_starts + 1)
         self._legacy = False
         """Whether the client that started a session last was a legacy one."""
-        self._go_away_on_open: ProtocolGoAwayMessage | None = None
+        self._going: tuple[float, str] | None = None
+        """When and why the socket closes, as long as the client could not be told."""
         capabilities = registry.capabilities
         self._send(
             ProtocolCapabilitiesMessage(
@@ -92,11 +93,12 @@ class ServerConnection(Connection[ServerSession]):
     # --- what the shell does ----------------------------------------------------------------
 
     def go_away(self, now: float, grace: float, reason: str = "shutdown") -> None:
-        """Tell the clients that know it that this socket closes in ``grace`` seconds."""
-        message = ProtocolGoAwayMessage(reason=reason, grace_ms=max(0, round(grace * 1000)))
-        if any(session.has(Feature.GO_AWAY) for session in self.sessions.values()):
-            self._send(message, now)
-        self._go_away_on_open = message
+        """Tell the client that this socket closes in ``grace`` seconds, once it understands that.
+
+        It does as soon as it has a session here in which that feature was agreed on.
+        """
+        self._going = (now + grace, reason)
+        self._announce(now)
 
     def shut_down(self, now: float, reason: str = "shutdown") -> list[Event]:
         """End every session of the socket, and close it."""
@@ -156,12 +158,12 @@ class ServerConnection(Connection[ServerSession]):
         return None
 
     def _dispatch(self, message: ASPMessage, now: float) -> list[Event]:
-        if isinstance(message, ProtocolErrorMessage) and message.session_id is None:
-            return [ErrorReceived(None, message.error)]
         if isinstance(message, SessionResumeMessage):
             return self._resume(message, now)
-        session_id = getattr(message, "session_id", "")
+        session_id = getattr(message, "session_id", None) or ""
         session = self.sessions.get(session_id)
+        if session is None and isinstance(message, ProtocolErrorMessage):
+            return [ErrorReceived(message.session_id, message.error)]  # is never answered
         if session is None:
             raise Rejection(
                 protocol_error(
@@ -242,14 +244,6 @@ class ServerConnection(Connection[ServerSession]):
                 )
             )
         self._registry.admit(session_id)
-        if len(self.sessions) >= self._limits.max_sessions_per_socket:
-            raise Rejection(
-                protocol_error(
-                    ErrorCode.SESSION_LIMIT_REACHED,
-                    f"this socket has {len(self.sessions)} sessions, which is the limit",
-                    limit=self._limits.max_sessions_per_socket,
-                )
-            )
 
     def _start(self, message: SessionStartMessage, now: float) -> list[Event]:
         self._legacy = False
@@ -275,6 +269,7 @@ class ServerConnection(Connection[ServerSession]):
         self._open(session, outcome.config)
         session.sent_step(SessionStartedMessage.message_type)
         self._send(self._started(session, outcome), now)
+        self._announce(now)
         return [self._opened(session, now)]
 
     def _open(self, session: ServerSession, config: NegotiatedConfig) -> None:
@@ -348,14 +343,13 @@ class ServerConnection(Connection[ServerSession]):
 
     def _failed(self, error: ProtocolError, now: float) -> list[Event]:
         """Count a start that failed; close the socket when it was too often, or is final."""
-        starts = self._failed_starts
-        too_often = len(starts) == starts.maxlen and now - starts[0] < _MINUTE
+        starts, most = self._failed_starts, self._limits.max_failed_starts
         starts.append(now)
-        if too_often:
+        if len(starts) > most and now - starts[0] < _MINUTE:
             limit = protocol_error(
                 ErrorCode.SESSION_LIMIT_REACHED,
-                f"more than {starts.maxlen} starts failed within a minute",
-                limit=starts.maxlen,
+                f"more than {most} starts failed within a minute",
+                limit=most,
             )
             return self._give_up(limit, now, None)
         if error.recoverable or self.sessions:
@@ -371,13 +365,23 @@ class ServerConnection(Connection[ServerSession]):
         self.put(Close(close_code(ErrorCode(error.code)), error.name or ""))
         return [ErrorSent(session_id, error), HandshakeFailed(error)]
 
+    def _announce(self, now: float) -> None:
+        """Tell the client that the socket closes, if it does and the client understands that."""
+        if self._going is None or not any(
+            session.has(Feature.GO_AWAY) for session in self.sessions.values()
+        ):
+            return
+        (at, reason), self._going = self._going, None
+        grace_ms = max(0, round((at - now) * 1000))
+        self._send(ProtocolGoAwayMessage(reason=reason, grace_ms=grace_ms), now)
+
     # --- going on ---------------------------------------------------------------------------
 
     def _resume(self, message: SessionResumeMessage, now: float) -> list[Event]:
         try:
             session = self._registry.resumable(message.session_id, message.resume_token)
             self._make_room(session)
-            session.acknowledged(message.received)
+            lost = session.settle(message.received, message.sending_from)
         except Rejection as rejection:
             self._send(
                 SessionResumedMessage(
@@ -396,8 +400,6 @@ class ServerConnection(Connection[ServerSession]):
         self._had_session = True
         session.tokens = [self._registry.new_token(), message.resume_token]
         session.received_step(message.message_type)
-        lost = max(0, message.sending_from - session.received)
-        session.received += lost
         self._send(
             SessionResumedMessage(
                 session_id=session.id,
@@ -411,6 +413,7 @@ class ServerConnection(Connection[ServerSession]):
         replayed = session.outgoing.since(message.received)
         for kept in replayed:
             self.put(kept)
+        self._announce(now)
         resumed: Event = SessionResumed(session.id, len(replayed))
         return [resumed, MessagesLost(session.id, lost)] if lost else [resumed]
 
@@ -418,11 +421,19 @@ class ServerConnection(Connection[ServerSession]):
         """See that the session can have a place on this socket.
 
         Raises:
-            Rejection: 2007, ``seq14`` names no session, so it must be alone; 1005, its hash is
-                that of another.
+            Rejection: 4003, there are as many as may be; 2007, ``seq14`` names no session, so
+                it must be alone; 1005, its hash is that of another.
 
         """
         others = [one for one in self.sessions.values() if one is not session]
+        if len(others) >= self._limits.max_sessions_per_socket:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.SESSION_LIMIT_REACHED,
+                    f"this socket has {len(others)} sessions, which is the limit",
+                    limit=self._limits.max_sessions_per_socket,
+                )
+            )
         if others and Framing.SEQ14 in (session.framing, *(one.framing for one in others)):
             raise Rejection(
                 protocol_error(

@@ -26,7 +26,11 @@ from palaver.protocols.asp.messages import (
 from palaver.protocols.asp.session import Link, Session
 from palaver.protocols.asp.states import SessionState
 
-__all__ = ["Response", "ServerLink", "ServerSession"]
+__all__ = ["Home", "Response", "ServerLink", "ServerSession"]
+
+
+_MAX_SPOKEN: Final = 10_000
+"""Characters of the text of an answer, so that its message is legal whatever they are."""
 
 
 class ServerLink(Link, Protocol):
@@ -39,12 +43,21 @@ class ServerLink(Link, Protocol):
         ...
 
 
+class Home(Protocol):
+    """All sessions of the server, as one of them sees them."""
+
+    def ended(self, session: ServerSession, now: float, reason: str) -> None:
+        """Take note that a session is over."""
+        ...
+
+
 @dataclass(slots=True)
 class Response:
     """An answer that is being said."""
 
     id: str
     generation: int
+    started_at: float
     samples: int = 0
 
 
@@ -61,7 +74,9 @@ class ServerSession(Session[ServerLink]):
         self, session_id: str, limits: Limits, now: float, stamp: Callable[[float], str]
     ) -> None:
         super().__init__(session_id, limits, stamp)
+        self.home: Home | None = None
         self.started_at: Final = now
+        self.ended_at = 0.0
         self.heard_at = now
         """When the client said anything last."""
         self.detached_at: float | None = None
@@ -85,6 +100,8 @@ class ServerSession(Session[ServerLink]):
     def start_response(self, now: float, text: str = "") -> Response:
         """Begin to answer; an answer that is still being said ends as interrupted.
 
+        Of a very long ``text`` the client is told the beginning.
+
         Raises:
             Misuse: the session is over.
 
@@ -93,8 +110,9 @@ class ServerSession(Session[ServerLink]):
         if self.response is not None:
             self.end_response(now, interrupted=True, reason="superseded")
         self._responses += 1
-        self.response = Response(f"r{self._responses}", self._responses & 0xFFFF)
+        response = Response(f"r{self._responses}", self._responses & 0xFFFF, now)
         controlled = self.has(Feature.RESPONSE_CONTROL)
+        text = text[:_MAX_SPOKEN]
         if self.legacy_mode:
             self.put_numbered(legacy.response_start(self.id, text))
         else:
@@ -102,12 +120,13 @@ class ServerSession(Session[ServerLink]):
                 ResponseStartMessage(
                     session_id=self.id,
                     text=text,
-                    response_id=self.response.id if controlled else None,
-                    generation=self.response.generation if controlled else None,
+                    response_id=response.id if controlled else None,
+                    generation=response.generation if controlled else None,
                 ),
                 now,
             )
-        return self.response
+        self.response = response
+        return response
 
     def send_audio(self, payload: bytes, now: float, flags: FrameFlags = FrameFlags.NONE) -> bool:
         """Say 1 to 10 whole frames; false where the answer was cancelled meanwhile.
@@ -119,7 +138,7 @@ class ServerSession(Session[ServerLink]):
         if self.response is None:
             return False
         data = self.pack_audio(payload, flags, self.response.generation)
-        if self._committed_at is not None:
+        if self._committed_at is not None and self.response.started_at >= self._committed_at:
             self._latencies += 1
             self._latency_ms += (now - self._committed_at) * 1000
             self._committed_at = None
@@ -203,14 +222,20 @@ class ServerSession(Session[ServerLink]):
         return True
 
     def end(self, now: float, reason: str, error: ProtocolError | None = None) -> bool:
-        """End the session from this side; false where it is over already."""
+        """End the session from this side, at once; false where it is over already.
+
+        ``SessionClosed`` comes when the server's ``Sessions`` are asked next what is due.
+        """
         if not self.open:
             return False
+        last = self.last_message(now, reason)
         if error is not None:
             self.tell(error, now)
-        self.sent_step("session.ended")
+        self.sent_step(last.message_type)
         if not self.legacy_mode:
-            self.put_numbered(self.ended(now, reason).to_json(self._stamp(now)))
+            self.put(last, now)
+        if self.home is not None:
+            self.home.ended(self, now, reason)
         return True
 
     def fail(self, now: float, message: str) -> bool:
@@ -230,8 +255,10 @@ class ServerSession(Session[ServerLink]):
             return min(self.detached_at + self.limits.resume_window, self.duration_limit)
         return min(self.heard_at + self.limits.idle_timeout, self.duration_limit)
 
-    def ended(self, now: float, reason: str | None = None) -> SessionEndedMessage:
-        """Return the last message of the session."""
+    def last_message(self, now: float, reason: str | None = None) -> SessionEndedMessage:
+        """Return what the client is told last; one of 1.0.0 knows no ``reason``."""
+        if self.peer_version is None:
+            reason = None
         return SessionEndedMessage(
             session_id=self.id,
             duration_seconds=round(now - self.started_at, 3),
@@ -262,14 +289,12 @@ class ServerSession(Session[ServerLink]):
 
     def audio_lead(self, now: float) -> float:
         """Return by how many seconds the audio that came is ahead of the clock."""
-        rate = self.config.audio.sample_rate
-        heard = self.frames_received * self.config.audio.samples_per_frame / rate
+        heard = self.samples_taken / self.config.audio.sample_rate
         return heard - (now - self.started_at)
 
     def drop_audio(self, frame: AudioFrame) -> None:
         """Do not count what came too early: it is thrown away."""
-        count = len(frame.payload) // self.config.audio.sample_bytes
-        self.frames_received -= max(1, count // self.config.audio.samples_per_frame)
+        self.samples_taken -= len(frame.payload) // self.config.audio.sample_bytes
 
     def tell(self, error: ProtocolError, now: float) -> None:
         """Say that something of the client was wrong."""

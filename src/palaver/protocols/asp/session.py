@@ -20,6 +20,7 @@ from palaver.protocols.asp.events import AudioMissing, AudioReceived, ConfigSwit
 from palaver.protocols.asp.frames import AudioFrame, FrameFlags, FrameKey, frame_key, pack
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
+    MAX_TEXT,
     ASPMessage,
     Feature,
     ProtocolErrorMessage,
@@ -27,12 +28,14 @@ from palaver.protocols.asp.messages import (
     Side,
 )
 from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
-from palaver.protocols.asp.states import AUDIO, SESSION, UNNUMBERED, SessionState
+from palaver.protocols.asp.states import AUDIO, SESSION, UNNUMBERED, SessionState, may_send
 
 __all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
 
 _MAX_LOOSE_BYTES: Final = 64 * 1024
 """Audio of one message of a 1.0.0 peer, which does not send whole frames."""
+_MAX_MESSAGES: Final = 2**52
+"""Messages of a session. Nobody gets there; who says so must not make our own numbers illegal."""
 _QUIET: Final = 1.0
 """Seconds in which one error of a session is told once."""
 
@@ -105,7 +108,8 @@ class Session(Generic[LinkT]):
         self.stream = 0
         self.key: FrameKey = None
         self.frames_sent = 0
-        self.frames_received = 0
+        self.samples_taken = 0
+        """Samples of the audio that was handed on."""
         self.next_seq = 0
         """Number of the audio message that we send next."""
         self.expected_seq = 0
@@ -117,6 +121,11 @@ class Session(Generic[LinkT]):
         self.outgoing: Final = Outgoing(limits.max_kept_messages, limits.max_kept_bytes)
         self._after_turn: VADConfig | None = None
         self._told: dict[int, _Told] = {}
+
+    @property
+    def frames_received(self) -> int:
+        """Frames of the audio that was handed on, in messages of whatever size."""
+        return self.samples_taken // self.config.audio.samples_per_frame
 
     @property
     def resumable(self) -> bool:
@@ -263,23 +272,34 @@ class Session(Generic[LinkT]):
         events: list[Event] = []
         seq = self.expected_seq if frame.seq is None else self._unwrapped(frame.seq)
         missing = seq - self.expected_seq
-        self.expected_seq = seq + 1  # its number is used up, even where its audio cannot be
+        samples = self._media_time(frame, missing)
+        count = len(frame.payload) // self.config.audio.sample_bytes
+        # Its number is used up, even where its audio cannot be taken, and so is its time where
+        # the next message does not say its own.
+        self.expected_seq = seq + 1
+        self.samples_received = samples + (count if frame.samples is None else 0)
         self._check_size(len(frame.payload))
+        self.samples_received = samples + count
+        self.samples_taken += count
         if missing:
             events.append(AudioMissing(self.id, seq, missing))
-        if frame.samples is None:
-            samples = self.samples_received + missing * self.config.audio.samples_per_frame
-        else:
-            ahead = (frame.samples - self.samples_received) & 0xFFFF_FFFF
-            # Media time that runs backwards is the peer's mistake; its audio is still in order.
-            samples = self.samples_received + (ahead if ahead < 0x8000_0000 else 0)
         events.append(
             AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
         )
-        count = len(frame.payload) // self.config.audio.sample_bytes
-        self.samples_received = samples + count
-        self.frames_received += max(1, count // self.config.audio.samples_per_frame)
         return events
+
+    def _media_time(self, frame: AudioFrame, missing: int) -> int:
+        """Return the media time (samples) at which a message begins."""
+        audio = self.config.audio
+        if frame.samples is not None:
+            stamped = frame.samples
+        elif frame.time_us is not None and missing:
+            stamped = -(-frame.time_us * audio.sample_rate // 1_000_000)
+        else:
+            return self.samples_received + missing * audio.samples_per_frame
+        ahead = (stamped - self.samples_received) & 0xFFFF_FFFF
+        # Media time that runs backwards is the peer's mistake; its audio is still in order.
+        return self.samples_received + (ahead if ahead < 0x8000_0000 else 0)
 
     def _unwrapped(self, seq: int) -> int:
         """Return the number of a message from its low 32 bits.
@@ -319,6 +339,28 @@ class Session(Generic[LinkT]):
 
     # --- resumption -------------------------------------------------------------------------
 
+    def settle(self, received: int, sending_from: int) -> int:
+        """Agree with the peer on what each side has; return how many messages never come.
+
+        Raises:
+            Rejection: 1001, the numbers cannot be.
+
+        """
+        if sending_from > _MAX_MESSAGES:
+            raise Rejection(
+                protocol_error(
+                    ErrorCode.INVALID_MESSAGE_FORMAT,
+                    f"sending_from: {sending_from} messages cannot have been sent",
+                    pointer="/sending_from",
+                ),
+                self.id,
+            )
+        self.acknowledged(received)
+        self.outgoing.held = False
+        lost = max(0, sending_from - self.received)
+        self.received += lost
+        return lost
+
     def count_received(self) -> bool:
         """Count a numbered message of the peer; tell whether it is time to say how far we are."""
         self.received += 1
@@ -348,16 +390,27 @@ class Session(Generic[LinkT]):
         """Put a message on the wire.
 
         Raises:
-            Misuse: it may not be sent in this state.
+            Misuse: it may not be sent in this state, or without a feature, or is too long.
 
         """
-        self.sent_step(message.message_type)
-        self.put(message, now)
+        kind = message.message_type
+        if not may_send(self.side, kind, self.features):
+            raise Misuse(f"session {self.id!r}: {kind} needs a feature that was not agreed on")
+        text = self._spelled(message, now)
+        if len(text) > MAX_TEXT:
+            raise Misuse(f"session {self.id!r}: {kind} has {len(text)} characters; {MAX_TEXT} may")
+        self.sent_step(kind)
+        self._put_text(kind, text)
 
     def put(self, message: ASPMessage, now: float) -> None:
         """Put a message on the wire whose step was made already."""
-        text = message.to_json(None if self.legacy_mode else self._stamp(now))
-        if message.message_type not in UNNUMBERED:
+        self._put_text(message.message_type, self._spelled(message, now))
+
+    def _spelled(self, message: ASPMessage, now: float) -> str:
+        return message.to_json(None if self.legacy_mode else self._stamp(now))
+
+    def _put_text(self, kind: str, text: str) -> None:
+        if kind not in UNNUMBERED:
             self.put_numbered(text)
         elif self.link is not None:
             self.link.put(text)

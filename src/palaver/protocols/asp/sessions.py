@@ -43,6 +43,8 @@ class Sessions:
         self.draining = False
         """Whether no session may begin any more."""
         self._by_id: dict[str, ServerSession] = {}
+        self._untold: dict[ServerSession, SessionClosed] = {}
+        """Sessions that the agent has ended, of which nobody was told yet."""
         self._streams: set[int] = set()
         self._last_stream = 0
 
@@ -89,16 +91,12 @@ class Sessions:
     def add(self, session: ServerSession) -> int:
         """Keep a session; return a stream number that no other one has."""
         self._by_id[session.id] = session
+        session.home = self
         while True:
             self._last_stream = (self._last_stream + 1) % _STREAMS
             if self._last_stream not in self._streams:
                 self._streams.add(self._last_stream)
                 return self._last_stream
-
-    def remove(self, session: ServerSession) -> None:
-        """Forget a session that is over."""
-        if self._by_id.pop(session.id, None) is not None:
-            self._streams.discard(session.stream)
 
     def resumable(self, session_id: str, token: str) -> ServerSession:
         """Return the session that the token resumes.
@@ -122,11 +120,14 @@ class Sessions:
 
     def next_timeout(self) -> float | None:
         """Return when ``handle_timeout`` has something to do, if nothing else comes."""
-        return min((session.expires_at() for session in self._by_id.values()), default=None)
+        due = [session.expires_at() for session in self._by_id.values()]
+        due += [session.ended_at for session in self._untold]
+        return min(due, default=None)
 
     def handle_timeout(self, now: float) -> list[Event]:
-        """End the sessions whose time is over."""
-        events: list[Event] = []
+        """End the sessions whose time is over, and tell of those that the agent has ended."""
+        events: list[Event] = [*self._untold.values()]
+        self._untold.clear()
         for session in self:
             if now < session.expires_at():
                 continue
@@ -155,12 +156,21 @@ class Sessions:
 
     def forget(self, session: ServerSession, now: float, reason: str) -> list[Event]:
         """Forget a session that has ended, or cannot go on."""
-        if self.get(session.id) is not session:
-            return []
+        if self.get(session.id) is session:
+            self.ended(session, now, reason)
+        closed = self._untold.pop(session, None)
+        return [] if closed is None else [closed]
+
+    def ended(self, session: ServerSession, now: float, reason: str) -> None:
+        """Take note that a session is over; whoever asks next is told."""
         session.state = SessionState.CLOSED
-        self.remove(session)
+        session.ended_at = now
+        del self._by_id[session.id]
+        self._streams.discard(session.stream)
         if session.link is not None:
             session.link.release(session)
             session.link = None
-        ended = session.ended(now)
-        return [SessionClosed(session.id, reason, ended.duration_seconds, ended.statistics)]
+        last = session.last_message(now)
+        self._untold[session] = SessionClosed(
+            session.id, reason, last.duration_seconds, last.statistics
+        )
