@@ -92,7 +92,10 @@ class Language:
         return f" {self.word('and')} ".join(self.word(str(side)) for side in sides)
 
 
-LANGUAGES: Final = (Language("en", "docs/ASP_SPECIFICATION.md"),)
+LANGUAGES: Final = (
+    Language("en", "docs/ASP_SPECIFICATION.md"),
+    Language("pt", "docs/ASP_SPECIFICATION.pt-BR.md"),
+)
 
 FEATURES: Final[Mapping[Feature, str]] = MappingProxyType(
     {
