@@ -181,6 +181,32 @@ async def test_a_client_that_does_not_close(loop: str, how: str) -> None:
     assert running.log == []
 
 
+async def test_a_client_that_takes_its_last_message_slowly(loop: str) -> None:
+    """As long as it takes something, a Close frame that waits behind it may wait longer."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        direct(scope).close_timeout = 0.4
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "bytes": bytes(2_000_000)})
+        await send({"type": "websocket.close"})
+
+    async with (
+        listening(app, loop, send_buffer=16_384) as running,
+        running.opened(receive_buffer=4_096) as client,
+    ):
+        (connection,) = await running.sockets()
+        await running.until(lambda: connection.close_timer is not None)
+        for _ in range(3):  # the time for the end is over so often
+            due = (await running.ask(lambda: connection.close_timer)).when()
+            await client.reader.readexactly(100_000)
+            await running.until(lambda due=due: connection.close_timer.when() > due)
+        await client.reader.readexactly(10 + 2_000_000 - 300_000)
+        assert await client.frame() == (CLOSE, (1000).to_bytes(2))
+        await client.send(close(1000))
+        assert await client.reader.read() == b""
+
+
 @pytest.mark.parametrize("where", ["in ASGI", "in on_messages"])
 async def test_an_application_that_breaks(loop: str, where: str) -> None:
     """The client is told with 1011, and the log once, with the traceback."""

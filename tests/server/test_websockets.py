@@ -138,7 +138,7 @@ async def test_a_refusal_while_much_is_still_being_sent(loop: str) -> None:
 
 ILLEGAL = {
     "no mask": frame(TEXT, b"a", masked=False),
-    "an opcode that means nothing": frame(0x3, b"a"),
+    "an opcode that means nothing": frame(0x3, b"a")[:-1],
     "a bit that is reserved": b"\xc1" + frame(TEXT, b"a")[1:],
     "a continuation of nothing": frame(CONT, b"a"),
     "a message within another": frame(TEXT, b"a", fin=False) + frame(TEXT, b"b"),
@@ -201,6 +201,23 @@ async def test_compression_is_left_out(loop: str) -> None:
         for message in ("a" * 10_000, b"b" * 10_000):
             await client.send(message)
             assert await client.recv() == message
+
+
+async def test_several_compressed_messages_at_once(loop: str) -> None:
+    """Where a client compresses, so do we, in one piece or in several."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert direct(scope).send_now("a" * 1_000, b"b" * 1_000)
+        await receive()
+
+    async with (
+        listening(app, loop, compress=True) as running,
+        connect(f"ws://127.0.0.1:{running.port}/", proxy=None) as client,
+    ):
+        assert await client.recv() == "a" * 1_000
+        assert await client.recv() == b"b" * 1_000
 
 
 # --- bounds ------------------------------------------------------------------------------------
@@ -360,6 +377,7 @@ async def test_messages_without_a_task(loop: str) -> None:
             early.set()
 
         client.on_messages = on_messages
+        assert client.on_messages is on_messages
         await early.wait()
         running.told.put((await receive())["code"])
         assert client.take_messages() == []

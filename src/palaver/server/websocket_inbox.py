@@ -30,6 +30,7 @@ _TURN: Final = 256
 _TEXT: Final = 0x80 | Opcode.TEXT  # with the bit that says: the message ends here
 _BINARY: Final = 0x80 | Opcode.BINARY
 _PLAIN: Final = frozenset({_TEXT, _BINARY})
+_OPCODES: Final = frozenset(Opcode)
 _MASKED: Final = 0x80
 _CONTROL: Final = 0x08
 _MAX_CONTROL: Final = 125
@@ -200,6 +201,8 @@ class Unread:
         """Fail the WebSocket over the head of a frame, before its payload is waited for."""
         if not second & _MASKED:
             self._fail(CloseCode.PROTOCOL_ERROR, "a frame is not masked")  # RFC 6455 5.1
+        elif first & 0x0F not in _OPCODES:
+            self._fail(CloseCode.PROTOCOL_ERROR, "an opcode means nothing")  # RFC 6455 5.2
         elif first & _CONTROL and length > _MAX_CONTROL:
             self._fail(CloseCode.PROTOCOL_ERROR, "a control frame is too long")  # RFC 6455 5.5
         elif length > self._max - (self._conn.current_size or 0):
