@@ -20,8 +20,8 @@ __all__ = ["AspServer", "AspSocket"]
 
 _log = structlog.get_logger("palaver.asp")
 
-MAX_WAITING_BYTES: Final = 2 * 1024 * 1024
-"""Bytes that wait for a client that takes nothing, before it is dropped."""
+_SHOWN: Final = 20
+"""Sessions that a line of the log names."""
 
 
 class AspServer(Protocol):
@@ -55,6 +55,7 @@ class AspSocket:
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self._flush_due = False
+        self._unread: list[str | bytes] = []
         self._waiting: deque[Output] = deque()
         self._waiting_bytes = 0
         self._drained = asyncio.Event()
@@ -62,6 +63,8 @@ class AspSocket:
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
+        self._dropped = False
+        self._runner: asyncio.Task[None] | None = None
         self._connection = ServerConnection(
             server.sessions,
             server.now(),
@@ -72,21 +75,18 @@ class AspSocket:
     async def run(self) -> None:
         """Serve the socket until it is closed."""
         client = self._client
+        self._runner = asyncio.current_task()
         if client is not None:
             client.on_messages = self._read_waiting
         self._flush()
         self._set_timer()
         self._read_waiting()
         try:
-            while True:
-                message = await self._receive()
-                if message["type"] == "websocket.disconnect":
-                    return
-                if message["type"] == "websocket.connect":
-                    continue
-                data = message.get("bytes")
-                await self._drained.wait()
-                self._take([message["text"] if data is None else data])
+            await self._receive_all()
+        except asyncio.CancelledError:
+            # Where only the server can drop a client, it does so when its application ends.
+            if not self._dropped or self._runner is None or self._runner.uncancel():
+                raise
         finally:
             if client is not None:
                 client.on_messages = None
@@ -105,12 +105,27 @@ class AspSocket:
 
     # --- in ---------------------------------------------------------------------------------
 
+    async def _receive_all(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            if message["type"] == "websocket.connect":
+                continue
+            data = message.get("bytes")
+            self._unread.append(message["text"] if data is None else data)
+            self._read_waiting()
+            await self._drained.wait()
+
     def _read_waiting(self) -> None:
         # While the client does not take what it was answered, nothing more is read from it.
-        if self._client is not None and self._drained.is_set():
-            messages = self._client.take_messages()
-            if messages:
-                self._take(messages)
+        if not self._drained.is_set():
+            return
+        messages, self._unread = self._unread, []
+        if self._client is not None:
+            messages += self._client.take_messages()
+        if messages:
+            self._take(messages)
 
     def _take(self, messages: list[str | bytes]) -> None:
         connection, server = self._connection, self._server
@@ -155,13 +170,22 @@ class AspSocket:
         """Have a task send what cannot be sent now."""
         self._waiting.extend(output)
         self._waiting_bytes += sum(len(one) for one in output if not isinstance(one, Close))
-        if self._waiting_bytes > MAX_WAITING_BYTES:
-            _log.warning("asp_client_too_slow", waiting_bytes=self._waiting_bytes)
-            self._abort()
+        if self._waiting_bytes > self._max_waiting_bytes:
+            sessions = list(self._connection.sessions)[:_SHOWN]
+            _log.warning(
+                "asp_client_too_slow", sessions=sessions, waiting_bytes=self._waiting_bytes
+            )
+            self._drop()
             return
         self._set_congested(waits=True)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="asp-writer")
+
+    @property
+    def _max_waiting_bytes(self) -> int:
+        # After a drop, each session may say all that it has kept for that at once.
+        sessions = max(1, len(self._connection.sessions))
+        return sessions * self._server.sessions.limits.max_kept_bytes
 
     async def _write(self) -> None:
         while self._waiting:
@@ -169,8 +193,9 @@ class AspSocket:
             try:
                 await self._send(_as_asgi(output))
             except (OSError, WebSocketDisconnect):
-                self._over = True  # ``receive`` tells of it as well
-                return
+                self._give_up()  # ``receive`` tells of it as well
+            if self._over:
+                break
             self._waiting.popleft()
             if not isinstance(output, Close):
                 self._waiting_bytes -= len(output)
@@ -207,11 +232,20 @@ class AspSocket:
 
     # --- the end ----------------------------------------------------------------------------
 
-    def _abort(self) -> None:
+    def _give_up(self) -> None:
+        """Send nothing more."""
         self._over = True
         self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def _drop(self) -> None:
+        """Close without a word: none would arrive."""
+        self._give_up()
         if self._client is not None:
             self._client.abort()
+        elif self._runner is not None and not self._dropped:
+            self._dropped = True
+            self._runner.cancel()
 
     async def _end(self) -> None:
         self._over = True
