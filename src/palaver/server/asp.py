@@ -16,7 +16,13 @@ from starlette.types import Receive, Scope, Send
 
 from palaver.protocols.asp.config import ProtocolCapabilities
 from palaver.protocols.asp.errors import Misuse
-from palaver.protocols.asp.events import AudioReceived, Event, SessionClosed, SessionOpened
+from palaver.protocols.asp.events import (
+    AudioReceived,
+    Event,
+    SessionClosed,
+    SessionDetached,
+    SessionOpened,
+)
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import Configure, apply_as_negotiated
@@ -121,6 +127,8 @@ class AspEndpoint:
             await send(accept)
             socket = AspSocket(self, scope, receive, send)
             self._sockets.add(socket)
+            if self.sessions.draining:  # since it was admitted
+                socket.shut_down()
             try:
                 await socket.run()
             finally:
@@ -136,8 +144,8 @@ class AspEndpoint:
         """Tell clients that the server goes, let calls end for ``patience`` s, end the rest."""
         self.sessions.draining = True
         for session in self.sessions:
-            if session.link is None:  # nobody can come back to it any more
-                self.take(self.sessions.forget(session, self.now(), "shutdown"))
+            if session.link is None:
+                self._forget(session)
         for socket in tuple(self._sockets):
             socket.go_away(patience)
         if len(self.sessions):
@@ -166,6 +174,10 @@ class AspEndpoint:
             listener = None if session_id is None else self._listeners.get(session_id)
             if listener is not None:
                 self._tell(listener, event)
+            if isinstance(event, SessionDetached) and self.sessions.draining:
+                session = self.sessions.get(event.session_id)
+                if session is not None:
+                    self._forget(session)
         if self.sessions.draining and not len(self.sessions):
             self._no_calls.set()
 
@@ -199,6 +211,10 @@ class AspEndpoint:
             session = self.sessions.get(session_id)
             if session is not None:
                 self._fail(session)
+
+    def _forget(self, session: ServerSession) -> None:
+        """Let go of a call to which nobody can come back: the server takes no new sockets."""
+        self.take(self.sessions.forget(session, self.now(), "shutdown"))
 
     def _fail(self, session: ServerSession) -> None:
         now = self.now()
