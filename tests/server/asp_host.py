@@ -133,14 +133,20 @@ async def eventually(test: Callable[[], T]) -> T:
 
 @asynccontextmanager
 async def hosting(
-    answer: Callable[[Call], CallListener] = Silence, *, loop: str = "uvloop", **settings: Any
+    answer: Callable[[Call], CallListener] = Silence,
+    *,
+    loop: str = "uvloop",
+    send_timeout: float = 30.0,
+    **settings: Any,
 ) -> AsyncIterator[Host]:
     """Serve with the listener of calls that the test says, until the end of the block."""
     given = {"store": "memory:", "drain_timeout": 0.1} | settings
     app = create_app([agent], Settings(**given))
     app._asp._answer = answer
     ready = threading.Event()
-    listener = Listener(app, app.drain, head_timeout=TIMEOUT, announce=ready.set)
+    listener = Listener(
+        app, app.drain, head_timeout=TIMEOUT, announce=ready.set, send_timeout=send_timeout
+    )
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
