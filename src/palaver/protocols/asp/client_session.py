@@ -244,6 +244,7 @@ class ClientSession(Session[ClientLink]):
 
     def wait_again(self, now: float) -> None:
         """After a resumption: have the answers come that were open before."""
+        self.waiting = None
         if self.state is SessionState.UPDATING:
             self.waiting = _Waiting("session.update", now + self.limits.update_timeout)
         elif self.state is SessionState.ENDING:
