@@ -95,7 +95,10 @@ class FaultProxy:
     def _accept(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._connect(reader, client))
         self._open[task] = client
-        task.add_done_callback(self._open.pop)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._open.pop(task).close()  # cancelled before its first step, it has not done so itself
 
     async def _connect(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         server: asyncio.StreamWriter | None = None
