@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import struct
 import time
 from contextlib import suppress
@@ -21,7 +20,17 @@ from tests.conftest import Serve, Server
 from tests.resilience.following import report
 from tests.server.asp_host import ECHO, Mirror, eventually, hosting, lines, resident
 from tests.server.asp_neighbours import street
-from tests.server.asp_peers import FRAME, Call, Heard, Peer, dialled, numbers, opened, utterance
+from tests.server.asp_peers import (
+    FRAME,
+    Call,
+    Heard,
+    Peer,
+    deaf_peer,
+    dialled,
+    numbers,
+    opened,
+    utterance,
+)
 
 CONT, TEXT, BINARY, CLOSE, PING = 0x0, 0x1, 0x2, 0x8, 0x9
 PROC = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
@@ -197,21 +206,6 @@ async def test_a_hundred_times_as_fast_as_the_clock(line: Server) -> None:
                 break
         assert time.perf_counter() - began < 5
         assert (await call.hang_up())["statistics"]["audio_frames_received"] < 2_000
-
-
-def deaf() -> socket.socket:
-    """Return a connection that takes as little as it can."""
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    return raw
-
-
-async def deaf_peer(port: int) -> Peer:
-    """Return a client with small buffers."""
-    raw = deaf()
-    raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
-    return Peer(await opened(port, sock=raw))
 
 
 async def talk(call: Call, seconds: float) -> None:

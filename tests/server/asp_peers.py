@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -220,6 +221,8 @@ class Call:
 
     async def resume_on(self, peer: Peer, token: str | None = None) -> dict[str, Any]:
         """Go on, on another socket; return what the server says to that."""
+        stale = self.texts("session.resumed")  # of an attempt that was given up
+        self.items = [one for one in self.items if one not in stale]
         self.peer = peer
         peer.calls[self.id] = self
         resume = {
@@ -234,6 +237,7 @@ class Call:
         if resumed["status"] == "accepted":
             self.started["resume_token"] = resumed["resume_token"]
             self.acknowledge(resumed["received"])
+            self.received = max(self.received, resumed["sending_from"])  # the rest is lost
             for message in tuple(self.kept):
                 await peer.socket.send(message)
         return resumed
@@ -404,3 +408,12 @@ async def opened(port: int, path: str = "/asp", **options: Any) -> ClientConnect
     } | options
     given["subprotocols"] = list(given["subprotocols"]) or None
     return await connect(f"ws://127.0.0.1:{port}{path}", **given)
+
+
+async def deaf_peer(port: int) -> Peer:
+    """Return a client that holds as little as it can of what it has not read."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", port))
+    return Peer(await opened(port, sock=raw))
