@@ -219,6 +219,8 @@ class Running:
             while (await receive()).get("more_body"):
                 pass
             body = orjson.dumps({"path": scope["path"]})
+            if scope["path"] == "/large":
+                body = bytes(1_000_000)
             headers = [(b"content-length", b"%d" % len(body))]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body})

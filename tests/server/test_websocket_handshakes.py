@@ -123,6 +123,26 @@ async def test_a_websocket_behind_requests(loop: str) -> None:
 
 
 @in_every_loop
+async def test_a_websocket_behind_an_answer_that_is_not_taken(loop: str) -> None:
+    """It opens when the client has taken the answer before it."""
+    async with (
+        listening(echo, loop, send_buffer=16_384) as running,
+        running.connected(receive_buffer=4_096) as client,
+    ):
+        await client.send(GET.replace(b"/plain", b"/large"))
+        await client.reader.readexactly(5)
+        await client.send(handshake(), frame(TEXT, b"a"))
+        while not (found := await running.sockets()):
+            pass
+        (connection,) = found
+        assert not await running.ask(connection.writable.is_set)
+        await client.reader.readuntil(b"\r\n\r\n")
+        await client.reader.readexactly(1_000_000)
+        await client.accepted()
+        assert await client.message() == "a"
+
+
+@in_every_loop
 async def test_a_websocket_before_its_turn(loop: str) -> None:
     """Asked for before the request ahead of it is answered, it is a plain request."""
     async with listening(echo, loop) as running, running.connected() as client:

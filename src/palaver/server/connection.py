@@ -92,7 +92,7 @@ class Connection(HttpToolsProtocol):
         """Take what came, unless it is still the head and there is too much of it."""
         if self._refused:
             return
-        before = self._progress()
+        before = _progress(self.cycle)
         try:
             if not self._feed(data):
                 return
@@ -101,7 +101,7 @@ class Connection(HttpToolsProtocol):
             return
         if self._head_bytes is None:
             # Trailers, line ends before a request, extensions of chunks: none of it has an end.
-            gone_on = self._progress() != before
+            gone_on = _progress(self.cycle) != before
             self._vain_bytes = 0 if gone_on else self._vain_bytes + len(data)
             if self._vain_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, f"the headers have more than {MAX_HEAD_BYTES} bytes")
@@ -171,11 +171,6 @@ class Connection(HttpToolsProtocol):
             return False
         cycle.keep_alive = False
         return True
-
-    def _progress(self) -> tuple[object, int]:
-        """Return what changes when a request begins, or its body goes on."""
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        return cycle, 0 if cycle is None else len(cycle.body)
 
     def _feed(self, data: bytes) -> bool:
         """Read requests; return whether the connection is still for requests."""
@@ -296,6 +291,11 @@ class Connection(HttpToolsProtocol):
     def abort(self) -> None:
         """Drop the connection, unsent bytes too."""
         reset(self.transport)
+
+
+def _progress(cycle: RequestResponseCycle | None) -> tuple[object, int]:
+    """Return what changes when a request begins, or its body goes on."""
+    return cycle, 0 if cycle is None else len(cycle.body)
 
 
 def reset(transport: asyncio.Transport) -> None:

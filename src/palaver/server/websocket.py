@@ -1,8 +1,9 @@
 """One WebSocket: uvicorn's, with bounds on all that waits, and a short way for plain messages.
 
 What one client can hold in memory: one message of the greatest size, whole or in parts; 64 KiB or
-256 messages that wait for the application; 250 KiB that were read in one piece; and of what it
-does not take, 64 KiB and one message.
+256 messages that wait for the application, and the one that made them so many; 250 KiB that were
+read in one piece; and of what it does not take, 64 KiB and one message. A text can take four times
+its bytes: so wide is a string with one rare character.
 """
 
 from __future__ import annotations
@@ -198,15 +199,6 @@ class WebSocketConnection(Handshake):
         else:
             self._pong = pong
 
-    def handle_close(self, event: Frame) -> None:
-        """Answer, if this is no answer to ours; then a server closes first (RFC 6455 7.1.1)."""
-        del event
-        received = self.conn.close_rcvd
-        if received is not None:
-            self._put_end(received.code, received.reason)
-        self._flush()
-        self._end(linger=False)
-
     def keepalive_timeout(self) -> None:
         """Close, unless it is not the client's silence: what it says may lie here unread."""
         held = self.read_paused or not self.writable.is_set()
@@ -288,9 +280,6 @@ class WebSocketConnection(Handshake):
             self.conn.send_binary(message)
         self._flush()
 
-    def _flush(self) -> None:
-        self.transport.write(b"".join(self.conn.data_to_send()))
-
     def _close(self, code: int, reason: str = "") -> None:
         """Begin the closing handshake, if the WebSocket is open."""
         if self._stage is not Stage.OPEN:
@@ -302,14 +291,6 @@ class WebSocketConnection(Handshake):
         self._put_end(code, reason)
         self._set_deadline(self.close_timeout)
         self._go_on_soon()  # to the Close frame of the client
-
-    def _break_off(self) -> None:
-        """End after the Close frame that tells what was wrong (RFC 6455 7.1.7)."""
-        told = self.conn.close_sent
-        if told is not None:
-            self._put_end(told.code, told.reason)
-        self._flush()
-        self._end(linger=True)
 
 
 class _Stall:

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidHandshake, SecurityError
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from palaver.server.connection import reset
@@ -154,6 +154,26 @@ class Handshake(WebSocketsSansIOProtocol):
         self.transport.write(b"%b%bconnection: close\r\n\r\n%b" % (STATUS_LINE[status], head, body))
         self._put_end(CloseCode.ABNORMAL_CLOSURE)
         self._end(linger=True)
+
+    def handle_close(self, event: Frame) -> None:
+        """Answer, if this is no answer to ours; then a server closes first (RFC 6455 7.1.1)."""
+        del event
+        received = self.conn.close_rcvd
+        if received is not None:
+            self._put_end(received.code, received.reason)
+        self._flush()
+        self._end(linger=False)
+
+    def _break_off(self) -> None:
+        """End after the Close frame that tells what was wrong (RFC 6455 7.1.7)."""
+        told = self.conn.close_sent
+        if told is not None:
+            self._put_end(told.code, told.reason)
+        self._flush()
+        self._end(linger=True)
+
+    def _flush(self) -> None:
+        self.transport.write(b"".join(self.conn.data_to_send()))
 
     def _put_end(self, code: int, reason: str = "") -> None:
         self._inbox.put_nowait(
