@@ -54,6 +54,8 @@ def _shown(value: Any) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, float):
         return f"`{value:.0f}`" if value.is_integer() else f"`{value}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{one}`" for one in value) or "none"
     return f"`{value}`"
 
 
