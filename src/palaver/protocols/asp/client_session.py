@@ -74,11 +74,12 @@ class SessionRequest:
         )
         if old:
             return start
+        offers = self.audio_offers or None
         return start.model_copy(
             update={
                 "version": VERSION,
                 "features": tuple(sorted(self.features)),
-                "audio_offers": self.audio_offers or None,
+                "audio_offers": offers if Feature.AUDIO_OFFERS in capabilities.features else None,
                 "negotiation": self.negotiation,
             }
         )
