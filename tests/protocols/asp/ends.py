@@ -10,16 +10,16 @@ import orjson
 
 from palaver.protocols.asp.client import ClientConnection
 from palaver.protocols.asp.client_session import ClientSession, SessionRequest
-from palaver.protocols.asp.config import Framing, ProtocolCapabilities
+from palaver.protocols.asp.config import Framing, ProtocolCapabilities, VADConfig
 from palaver.protocols.asp.connection import Connection
-from palaver.protocols.asp.events import Event
+from palaver.protocols.asp.events import ConfigSwitched, Event
 from palaver.protocols.asp.frames import AudioFrame, frame_key, pack
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Feature, Side
 from palaver.protocols.asp.server import ServerConnection
-from palaver.protocols.asp.session import Configure, apply_as_negotiated
+from palaver.protocols.asp.session import Applied, Configure, apply_as_negotiated
 from palaver.protocols.asp.sessions import Sessions
-from palaver.testing.asp_pair import EVERYTHING, stamp
+from palaver.testing.asp_pair import EVERYTHING, AspPair, stamp
 
 __all__ = [
     "FRAME",
@@ -27,9 +27,12 @@ __all__ = [
     "RawClient",
     "RawPeer",
     "RawServer",
+    "agree",
     "all_of",
     "capabilities_of",
     "registry",
+    "seqs",
+    "switches",
 ]
 
 _EventT = TypeVar("_EventT")
@@ -44,6 +47,25 @@ OLD: Final = ProtocolCapabilities(version="1.0.0")
 def all_of(events: Iterable[Event], kind: type[_EventT]) -> list[_EventT]:
     """Return the events of one kind."""
     return [event for event in events if isinstance(event, kind)]
+
+
+def switches(pair: AspPair, side: Side) -> list[ConfigSwitched]:
+    """Return the switches of a side."""
+    return pair.told(side, ConfigSwitched)
+
+
+def agree(pair: AspPair) -> None:
+    """See that both sides run the same, and switched at the same messages."""
+    session = pair.calls["s"]
+    assert session.config.vad == pair.agent("s").config.vad
+    assert session.applied == pair.agent("s").applied
+    assert session.applied == Applied(session.config.audio, session.config.vad)
+    assert session.undecided_from is None
+
+
+def seqs(pair: AspPair, side: Side) -> list[tuple[int, int, str, VADConfig]]:
+    """Return where a side switched, why, and to what."""
+    return [(one.seq, one.samples, one.cause, one.vad) for one in switches(pair, side)]
 
 
 def registry(
