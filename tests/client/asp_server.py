@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from palaver.protocols.asp.config import AudioEncoding, ProtocolCapabilities
-from palaver.protocols.asp.events import AudioReceived, Close, Event
+from palaver.protocols.asp.events import AudioReceived, Close, Event, SessionOpened
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Feature
 from palaver.protocols.asp.server import ServerConnection
@@ -46,7 +46,8 @@ class AspServer:
     subprotocol: bool = True
     events: list[Event] = field(default_factory=list)
     links: list[ServerConnection] = field(default_factory=list)
-    refuse_resumption: bool = False
+    starts_to_drop: int = 0
+    """How many sockets to reset once a session was started there, before it is told."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -98,7 +99,11 @@ class AspServer:
                 if isinstance(data, bytes):
                     self.take(link.receive_bytes(data, self.now()))
                 else:
-                    self.take(link.receive_text(data, self.now()))
+                    events = link.receive_text(data, self.now())
+                    self.take(events)
+                    if self.starts_to_drop and isinstance((events or [None])[0], SessionOpened):
+                        self.starts_to_drop -= 1
+                        socket.transport.abort()
         except ConnectionClosed:
             pass
         finally:

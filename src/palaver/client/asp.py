@@ -293,7 +293,6 @@ class AspClient:
         except PeerError as error:
             log().warning("asp_session_not_restarted", session_id=old_id, reason=str(error))
             return False
-        log().warning("asp_session_restarted", session_id=line.id, old_session_id=old_id)
         return True
 
     # --- what happens -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
-from palaver.client.asp_log import log_event
+from palaver.client.asp_log import log, log_event
 from palaver.client.asp_socket import AspRefused, AspSocket, Time
 from palaver.errors import PeerError, PeerUnreachable
 from palaver.protocols.asp import events as happened
@@ -264,6 +264,9 @@ class Line:
         if isinstance(event, happened.SessionOpened):
             self._stage = _Stage.OPEN
             if self._had_session:
+                log().warning(
+                    "asp_session_restarted", session_id=self.core.id, old_session_id=self.id
+                )
                 self.inbox.put(SessionRestarted(self.id, self.core.id))
                 self.inbox.put(event)
             self._had_session = True
