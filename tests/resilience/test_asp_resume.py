@@ -158,8 +158,8 @@ async def end(host: Host, callers: list[Caller], mirrors: Mirrors) -> None:
     """See that all is well, and hang up."""
     for caller in callers:
         caller.check(mirrors)
-        await caller.call.hang_up()
-    assert await host.ask(lambda: len(host.endpoint.sessions)) == 0
+        await caller.call.send("session.end")
+    await asked(host, lambda: not len(host.endpoint.sessions))
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
