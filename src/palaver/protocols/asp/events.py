@@ -6,7 +6,7 @@ What an event carries has been checked. ``session_id`` says which session it bel
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from palaver.protocols.asp.config import (
     NegotiatedConfig,
@@ -57,8 +57,7 @@ Output: TypeAlias = str | bytes | Close
 """A text message, a binary one, or the end of the socket."""
 
 
-@dataclass(frozen=True, slots=True)
-class AudioReceived:
+class AudioReceived(NamedTuple):  # made fifty times a second for each call: cheaply
     """Audio of the session.
 
     ``payload`` is whole frames in the session's encoding. ``seq`` is the number of the audio

@@ -17,11 +17,10 @@ framing    header (little endian)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntFlag
 from hashlib import md5
 from struct import Struct
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from palaver.protocols.asp.config import Framing
 from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
@@ -58,8 +57,10 @@ class FrameFlags(IntFlag):
     """Comfort noise for silence that was not sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class AudioFrame:
+_FLAGS: Final = tuple(FrameFlags(bits) for bits in range(16))
+
+
+class AudioFrame(NamedTuple):
     """One binary message.
 
     ``samples`` is the media time of its first sample, counted from the beginning of the session;
@@ -147,7 +148,7 @@ def _unpack_seq14(data: bytes, sender: Side) -> AudioFrame:
     kind, seq, time_us, *rest = layout.unpack_from(data)
     if kind != _SEQ14_TYPE[sender]:
         raise _no_header(data)
-    flags = FrameFlags(rest[0] & 3) if rest else FrameFlags.NONE
+    flags = _FLAGS[rest[0] & 3] if rest else FrameFlags.NONE
     return AudioFrame(Framing.SEQ14, None, data[layout.size :], seq, time_us, flags=flags)
 
 
@@ -163,7 +164,7 @@ def _unpack_asp16(data: bytes, sender: Side) -> AudioFrame:
         data[_ASP16.size :],
         seq,
         samples=samples,
-        flags=FrameFlags(flags & 15),
+        flags=_FLAGS[flags & 15],
         generation=generation,
     )
 

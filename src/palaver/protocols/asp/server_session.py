@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.config import SessionStatistics, VADConfig
 from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, protocol_error
-from palaver.protocols.asp.frames import AudioFrame, FrameFlags
+from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     AudioSpeechEndMessage,
@@ -289,12 +289,7 @@ class ServerSession(Session[ServerLink]):
 
     def audio_lead(self, now: float) -> float:
         """Return by how many seconds the audio that came is ahead of the clock."""
-        heard = self.samples_taken / self.config.audio.sample_rate
-        return heard - (now - self.started_at)
-
-    def drop_audio(self, frame: AudioFrame) -> None:
-        """Do not count what came too early: it is thrown away."""
-        self.samples_taken -= len(frame.payload) // self.config.audio.sample_bytes
+        return self.seconds_taken - (now - self.started_at)
 
     def tell(self, error: ProtocolError, now: float) -> None:
         """Say that something of the client was wrong."""

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from palaver.protocols.asp.config import (
-    FRAMES_PER_MESSAGE,
     VERSION,
     AudioConfig,
-    Framing,
     NegotiatedConfig,
     VADConfig,
     config_digest,
 )
 from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, Rejection, protocol_error
-from palaver.protocols.asp.events import AudioMissing, AudioReceived, ConfigSwitched, Event
-from palaver.protocols.asp.frames import AudioFrame, FrameFlags, FrameKey, frame_key, pack
+from palaver.protocols.asp.events import ConfigSwitched, Event
+from palaver.protocols.asp.frames import AudioFrame, FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     MAX_TEXT,
@@ -29,11 +27,10 @@ from palaver.protocols.asp.messages import (
 )
 from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
 from palaver.protocols.asp.states import AUDIO, SESSION, UNNUMBERED, SessionState, may_send
+from palaver.protocols.asp.track import AudioTrack
 
 __all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
 
-_MAX_LOOSE_BYTES: Final = 64 * 1024
-"""Audio of one message of a 1.0.0 peer, which does not send whole frames."""
 _MAX_MESSAGES: Final = 2**52
 """Messages of a session. Nobody gets there; who says so must not make our own numbers illegal."""
 _QUIET: Final = 1.0
@@ -81,17 +78,15 @@ class _Told:
 LinkT = TypeVar("LinkT", bound=Link)
 
 
-class Session(Generic[LinkT]):
+class Session(AudioTrack, Generic[LinkT]):
     """State, counters, and the way to the wire; what a side may say is in its own class.
 
     ``legacy_mode`` is true where the peer speaks the protocol before ASP; ``features`` holds what
     1.1 adds and both know.
     """
 
-    side: Side
-
     def __init__(self, session_id: str, limits: Limits, stamp: Callable[[float], str]) -> None:
-        self.id: Final = session_id
+        super().__init__(session_id)
         self.link: LinkT | None = None
         """The socket that the session is on."""
         self._stamp = stamp
@@ -104,28 +99,11 @@ class Session(Generic[LinkT]):
         self.applied = Applied(self.config.audio, self.config.vad)
         """What our side runs."""
         self.configure: Configure = apply_as_negotiated
-        self.framing = Framing.HASH12
-        self.stream = 0
-        self.key: FrameKey = None
-        self.frames_sent = 0
-        self.samples_taken = 0
-        """Samples of the audio that was handed on."""
-        self.next_seq = 0
-        """Number of the audio message that we send next."""
-        self.expected_seq = 0
-        """Number of the audio message that should come next."""
-        self.samples_sent = 0
-        self.samples_received = 0
         self.received = 0
         """Numbered messages that came."""
         self.outgoing: Final = Outgoing(limits.max_kept_messages, limits.max_kept_bytes)
         self._after_turn: VADConfig | None = None
         self._told: dict[int, _Told] = {}
-
-    @property
-    def frames_received(self) -> int:
-        """Frames of the audio that was handed on, in messages of whatever size."""
-        return self.samples_taken // self.config.audio.samples_per_frame
 
     @property
     def resumable(self) -> bool:
@@ -179,10 +157,8 @@ class Session(Generic[LinkT]):
     def open_with(self, config: NegotiatedConfig, stream: int) -> None:
         """Run that configuration from the first frame on."""
         self.config = config
-        framing = config.audio.framing
-        self.framing = framing if isinstance(framing, Framing) else Framing.HASH12
-        self.stream = stream
-        self.key = frame_key(self.framing, self.id, stream)
+        self.whole_frames = self.peer_version is not None
+        self.tune(config.audio, stream)
 
     def run(self) -> None:
         """Have our side apply the configuration."""
@@ -236,30 +212,7 @@ class Session(Generic[LinkT]):
         """
         if not self.open:
             raise Misuse(f"session {self.id!r} is {self.state}: it takes no audio")
-        size = self.config.audio.bytes_per_frame
-        frames, rest = divmod(len(payload), size)
-        if rest or not 1 <= frames <= FRAMES_PER_MESSAGE:
-            raise Misuse(
-                f"{len(payload)} bytes are not 1 to {FRAMES_PER_MESSAGE} frames of {size} bytes"
-            )
-        rate = self.config.audio.sample_rate
-        data = pack(
-            AudioFrame(
-                self.framing,
-                self.key,
-                payload,
-                seq=self.next_seq,
-                time_us=self.samples_sent * 1_000_000 // rate,
-                samples=self.samples_sent,
-                flags=flags,
-                generation=generation,
-            ),
-            self.side,
-        )
-        self.next_seq += 1
-        self.frames_sent += frames
-        self.samples_sent += frames * self.config.audio.samples_per_frame
-        return data
+        return super().pack_audio(payload, flags, generation)
 
     def take_audio(self, frame: AudioFrame) -> list[Event]:
         """Return the audio of a binary message, after what is missing before it.
@@ -269,73 +222,7 @@ class Session(Generic[LinkT]):
 
         """
         self.received_step(AUDIO)
-        events: list[Event] = []
-        seq = self.expected_seq if frame.seq is None else self._unwrapped(frame.seq)
-        missing = seq - self.expected_seq
-        samples = self._media_time(frame, missing)
-        count = len(frame.payload) // self.config.audio.sample_bytes
-        # Its number is used up, even where its audio cannot be taken, and so is its time where
-        # the next message does not say its own.
-        self.expected_seq = seq + 1
-        self.samples_received = samples + (count if frame.samples is None else 0)
-        self._check_size(len(frame.payload))
-        self.samples_received = samples + count
-        self.samples_taken += count
-        if missing:
-            events.append(AudioMissing(self.id, seq, missing))
-        events.append(
-            AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
-        )
-        return events
-
-    def _media_time(self, frame: AudioFrame, missing: int) -> int:
-        """Return the media time (samples) at which a message begins."""
-        audio = self.config.audio
-        if frame.samples is not None:
-            stamped = frame.samples
-        elif frame.time_us is not None and missing:
-            stamped = -(-frame.time_us * audio.sample_rate // 1_000_000)
-        else:
-            return self.samples_received + missing * audio.samples_per_frame
-        ahead = (stamped - self.samples_received) & 0xFFFF_FFFF
-        # Media time that runs backwards is the peer's mistake; its audio is still in order.
-        return self.samples_received + (ahead if ahead < 0x8000_0000 else 0)
-
-    def _unwrapped(self, seq: int) -> int:
-        """Return the number of a message from its low 32 bits.
-
-        Raises:
-            Rejection: 2004, it has come already.
-
-        """
-        ahead = (seq - self.expected_seq) & 0xFFFF_FFFF
-        if ahead >= 0x8000_0000:
-            raise _bad_audio(
-                self.id,
-                f"audio message {seq} came after {self.expected_seq - 1}",
-                expected=self.expected_seq,
-            )
-        return self.expected_seq + ahead
-
-    def _check_size(self, size: int) -> None:
-        audio = self.config.audio
-        if self.peer_version is None:
-            # 1.0.0 says nothing of it, and its peers send 100 or 125 ms whatever was agreed.
-            if not 0 < size <= _MAX_LOOSE_BYTES or size % audio.sample_bytes:
-                raise _bad_audio(
-                    self.id,
-                    f"{size} bytes of audio are not whole samples of {audio.sample_bytes} bytes, "
-                    f"at most {_MAX_LOOSE_BYTES} bytes",
-                )
-            return
-        frames, rest = divmod(size, audio.bytes_per_frame)
-        if rest or not 1 <= frames <= FRAMES_PER_MESSAGE:
-            raise _bad_audio(
-                self.id,
-                f"{size} bytes of audio are not 1 to {FRAMES_PER_MESSAGE} frames of "
-                f"{audio.bytes_per_frame} bytes",
-                bytes_per_frame=audio.bytes_per_frame,
-            )
+        return super().take_audio(frame)
 
     # --- resumption -------------------------------------------------------------------------
 
@@ -396,7 +283,7 @@ class Session(Generic[LinkT]):
         kind = message.message_type
         if not may_send(self.side, kind, self.features):
             raise Misuse(f"session {self.id!r}: {kind} needs a feature that was not agreed on")
-        text = self._spelled(message, now)
+        text = message.to_json(None if self.legacy_mode else self._stamp(now))
         if len(text) > MAX_TEXT:
             raise Misuse(f"session {self.id!r}: {kind} has {len(text)} characters; {MAX_TEXT} may")
         self.sent_step(kind)
@@ -404,10 +291,8 @@ class Session(Generic[LinkT]):
 
     def put(self, message: ASPMessage, now: float) -> None:
         """Put a message on the wire whose step was made already."""
-        self._put_text(message.message_type, self._spelled(message, now))
-
-    def _spelled(self, message: ASPMessage, now: float) -> str:
-        return message.to_json(None if self.legacy_mode else self._stamp(now))
+        text = message.to_json(None if self.legacy_mode else self._stamp(now))
+        self._put_text(message.message_type, text)
 
     def _put_text(self, kind: str, text: str) -> None:
         if kind not in UNNUMBERED:
@@ -444,11 +329,6 @@ class Session(Generic[LinkT]):
             return None
         self._told[error.code] = _Told(now + _QUIET)
         return 0 if told is None else told.quiet
-
-
-def _bad_audio(session_id: str, message: str, **details: int) -> Rejection:
-    error = protocol_error(ErrorCode.AUDIO_PROCESSING_ERROR, message, **details)
-    return Rejection(error, session_id)
 
 
 def same_major(version: str) -> bool:
