@@ -169,6 +169,8 @@ class ClientConnection(Connection[ClientSession]):
     def handle_timeout(self, now: float) -> list[Event]:
         """Take the server for a legacy one; give up requests without an answer."""
         events: list[Event] = []
+        if self.closing is not None:
+            return events
         if self.state is LinkState.CONNECTED and now >= self._deadline:
             if self._subprotocol:
                 seconds = self._limits.capabilities_timeout
