@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import uvicorn
 import uvloop
 
 from palaver.app import App, create_app
@@ -72,12 +74,25 @@ class Record:
         return Listening()
 
 
+class Plain(uvicorn.Server):
+    """uvicorn as it comes."""
+
+    def __init__(self, app: App, announce: Callable[[], None]) -> None:
+        super().__init__(uvicorn.Config(app, ws="websockets-sansio", log_config=None))
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell when it serves."""
+        await super().startup(sockets)
+        self._announce()
+
+
 @dataclass(slots=True)
 class Host:
     """A server that runs in another thread."""
 
     app: App
-    listener: Listener
+    listener: uvicorn.Server
     loop: asyncio.AbstractEventLoop
     port: int
 
@@ -137,16 +152,22 @@ async def hosting(
     *,
     loop: str = "uvloop",
     send_timeout: float = 30.0,
+    plain: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Host]:
-    """Serve with the listener of calls that the test says, until the end of the block."""
+    """Serve with the listener of calls that the test says, until the end of the block.
+
+    ``plain`` stands for a server of another house, which knows nothing but ASGI.
+    """
     given = {"store": "memory:", "drain_timeout": 0.1} | settings
     app = create_app([agent], Settings(**given))
     app._asp._answer = answer
     ready = threading.Event()
-    listener = Listener(
+    listener: uvicorn.Server = Listener(
         app, app.drain, head_timeout=TIMEOUT, announce=ready.set, send_timeout=send_timeout
     )
+    if plain:
+        listener = Plain(app, ready.set)
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
