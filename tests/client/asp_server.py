@@ -31,6 +31,13 @@ CAPABILITIES = ProtocolCapabilities(
 EventT = TypeVar("EventT")
 
 
+async def until(true: Callable[[], bool]) -> None:
+    """Let others work until something is true, for ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110 # what is looked at tells nobody when it changes
+            await asyncio.sleep(0)
+
+
 def _stamp(now: float) -> str:
     return f"2026-01-01T00:00:{now % 60:06.3f}Z"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -44,7 +44,7 @@ from palaver.protocols.asp.messages import (
     ResponseStartMessage,
 )
 from palaver.protocols.asp.session import Applied
-from tests.client.asp_server import CAPABILITIES, AspServer, asp_server, listening
+from tests.client.asp_server import CAPABILITIES, AspServer, asp_server, listening, until
 
 HASTY = Patience(first_delay=0.01, max_delay=0.02, give_up_after=0.5, connect_timeout=2.0)
 
@@ -79,13 +79,6 @@ async def heard(session: CallSession, number: int) -> list[bytes]:
             if len(payloads) == number:
                 break
     return payloads
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Let others work until something is true, for ten seconds at most."""
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 # what is looked at tells nobody when it changes
-            await asyncio.sleep(0)
 
 
 async def rest(session: CallSession) -> list[Event]:

@@ -26,7 +26,7 @@ from palaver.protocols.asp.events import (
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Feature
 from palaver.testing.fault_proxy import Fault, FaultProxy
-from tests.client.asp_server import CAPABILITIES, AspServer, asp_server
+from tests.client.asp_server import CAPABILITIES, AspServer, asp_server, until
 
 PATIENT = Patience(first_delay=0.01, max_delay=0.05, give_up_after=20.0)
 WITHOUT_RESUMPTION = CAPABILITIES.model_copy(
@@ -68,13 +68,6 @@ async def until_event(session: CallSession, kind: type) -> object:
             if isinstance(event, kind):
                 return event
     raise AssertionError(kind)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    """Let others work until something is true, for ten seconds at most."""
-    async with asyncio.timeout(10):
-        while not true():  # noqa: ASYNC110 # what is looked at tells nobody when it changes
-            await asyncio.sleep(0)
 
 
 def numbered(count: int, size: int = 320) -> list[bytes]:

@@ -258,9 +258,9 @@ class AspSocket:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._next_look()):
                     await self._rearm.wait()
-            self._rearm.clear()
             now = self._time.now()
             self._step(self.connection.handle_timeout(now))
+            self._rearm.clear()  # the next look is at what that has brought, too
             if self._writing_since is not None:
                 if now - self._writing_since >= self._silence_timeout:
                     raise _Silent(f"it took nothing for {self._silence_timeout:g} s")
