@@ -14,12 +14,17 @@ import structlog
 
 from palaver.protocols.asp import events as happened
 from palaver.protocols.asp.config import NegotiatedConfig
+from palaver.protocols.asp.errors import Rejection
+from palaver.protocols.asp.messages import read_object, session_id_of
 from palaver.protocols.asp.sessions import Sessions
 
 __all__ = ["log_event", "log_received", "log_sent", "negotiated"]
 
 _log = structlog.get_logger("palaver.asp")
 _DEBUG: Final = 10
+_MAX_TYPE: Final = 64
+_MAX_REASON: Final = 512
+"""Characters of what a peer says."""
 _Line: TypeAlias = Callable[[Any, Sessions], None]
 
 
@@ -55,11 +60,11 @@ def log_received(data: str | bytes) -> None:
     if isinstance(data, bytes) or not _log.is_enabled_for(_DEBUG):
         return
     try:
-        found = orjson.loads(data)
-        kind, session_id = found["type"], found.get("session_id")
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        found = read_object(data)
+    except Rejection:
         _log.debug("asp_received", type=None, characters=len(data))
     else:
+        kind, session_id = found["type"][:_MAX_TYPE], session_id_of(found)
         _log.debug("asp_received", type=kind, session_id=session_id)
 
 
@@ -117,7 +122,7 @@ def _wrong(name: str) -> _Line:
             name,
             session_id=getattr(event, "session_id", None),
             code=event.error.code,
-            reason=event.error.message,
+            reason=event.error.message[:_MAX_REASON],
             quiet=getattr(event, "quiet", 0),
         )
 
