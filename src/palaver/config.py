@@ -93,6 +93,16 @@ class Settings(BaseSettings):
     retry_interval: Seconds = Field(1.0, description="When a client should come back to a stream")
     drain_timeout: Seconds = Field(10.0, description="How long tasks may go on after SIGTERM")
 
+    websocket_max_message_bytes: Count = Field(
+        16 * 1024 * 1024, description="Largest message through a WebSocket"
+    )
+    websocket_ping_interval: Seconds = Field(
+        30.0, description="How often a WebSocket's client is asked for a sign of life"
+    )
+    websocket_pong_timeout: Seconds = Field(10.0, description="How long it has to give that")
+    websocket_send_timeout: Seconds = Field(
+        30.0, description="How long a WebSocket's client may take nothing before it is dropped"
+    )
     asp_sample_rates: Annotated[tuple[_Rate, ...], NoDecode, BeforeValidator(_items)] = Field(
         (8_000, 16_000),
         min_length=1,

@@ -52,7 +52,7 @@ def serve(
         bool, typer.Option("--print-config", help="Show the settings as they are, and end")
     ] = False,
 ) -> None:
-    """Serve an agent over A2A, all generations, until SIGTERM or Ctrl-C."""
+    """Serve an agent over A2A, all generations, and calls over ASP, until SIGTERM or Ctrl-C."""
     flags: dict[str, Any] = dict(_pair(given) for given in option or [])
     given = {"host": host, "port": port, "store": store, "insecure": insecure or None}
     flags |= {name: value for name, value in given.items() if value is not None}
@@ -72,7 +72,14 @@ def serve(
         f"Tasks are kept {kept}. Stop with Ctrl-C."
     )
     listener = Listener(
-        app, app.drain, head_timeout=settings.body_timeout, announce=lambda: _say(greeting)
+        app,
+        app.drain,
+        head_timeout=settings.body_timeout,
+        announce=lambda: _say(greeting),
+        max_message_bytes=settings.websocket_max_message_bytes,
+        send_timeout=settings.websocket_send_timeout,
+        ping_interval=settings.websocket_ping_interval,
+        pong_timeout=settings.websocket_pong_timeout,
     )
     _spare_collections()
     with listening:
