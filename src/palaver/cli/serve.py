@@ -71,7 +71,14 @@ def serve(
         f"Palaver {__version__} serves {agent.name!r} at {url}\n"
         f"Tasks are kept {kept}. Stop with Ctrl-C."
     )
-    listener = Listener(
+    listener = _listener(app, settings, greeting)
+    _spare_collections()
+    with listening:
+        uvloop.run(_run(listener, app, [listening]))
+
+
+def _listener(app: App, settings: Settings, greeting: str) -> Listener:
+    return Listener(
         app,
         app.drain,
         head_timeout=settings.body_timeout,
@@ -81,9 +88,6 @@ def serve(
         ping_interval=settings.websocket_ping_interval,
         pong_timeout=settings.websocket_pong_timeout,
     )
-    _spare_collections()
-    with listening:
-        uvloop.run(_run(listener, app, [listening]))
 
 
 async def _run(listener: Listener, app: App, sockets: list[Any]) -> None:
