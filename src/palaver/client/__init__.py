@@ -1,7 +1,17 @@
 """The other side of each wire: shells that mirror ``palaver.server``."""
 
 from palaver.client.a2a import A2aClient
+from palaver.client.asp import AspClient
+from palaver.client.asp_config import MediaServerConfigBuilder
 from palaver.client.discovery import choose_interface, fetch_card
 from palaver.client.transport import Patience, http_client
 
-__all__ = ["A2aClient", "Patience", "choose_interface", "fetch_card", "http_client"]
+__all__ = [
+    "A2aClient",
+    "AspClient",
+    "MediaServerConfigBuilder",
+    "Patience",
+    "choose_interface",
+    "fetch_card",
+    "http_client",
+]

@@ -6,7 +6,7 @@ Each line has ``role="client"``; the server of the same process writes lines of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
@@ -14,9 +14,9 @@ import orjson
 import structlog
 
 from palaver.protocols.asp import events as happened
-from palaver.protocols.asp.config import NegotiatedConfig
+from palaver.protocols.asp.config import Adjustment
 
-__all__ = ["log", "log_event", "log_message"]
+__all__ = ["log", "log_adjustments", "log_event", "log_message"]
 
 _DEBUG: Final = 10
 _plain_log = structlog.get_logger("palaver.client")
@@ -56,13 +56,16 @@ def _opened(event: Any, legacy_mode: bool) -> None:  # noqa: FBT001 # one signat
         audio=event.config.audio.model_dump(mode="json", exclude_none=True),
         vad=event.config.vad.model_dump(mode="json"),
     )
-    _adjusted(event.session_id, event.config)
+    log_adjustments(event.session_id, event.config.adjustments)
 
 
-def _adjusted(session_id: str, config: NegotiatedConfig) -> None:
-    for one in config.adjustments:
+def log_adjustments(
+    session_id: str, adjustments: Iterable[Adjustment], *, before: bool = False
+) -> None:
+    """Write a line for each value that is not as it was wanted; ``before``: it was asked for."""
+    for one in adjustments:
         log().warning(
-            "asp_config_adjusted",
+            "asp_config_fitted" if before else "asp_config_adjusted",
             session_id=session_id,
             field=one.field,
             requested=one.requested,
@@ -80,7 +83,7 @@ def _switched(event: Any, _legacy_mode: bool) -> None:  # noqa: FBT001
         samples=event.samples,
         vad=event.config.vad.model_dump(mode="json"),
     )
-    _adjusted(event.session_id, event.config)
+    log_adjustments(event.session_id, event.config.adjustments)
 
 
 def _refused(name: str) -> _Line:
