@@ -187,6 +187,35 @@ def test_descriptions_are_in_portuguese_too() -> None:
     assert set(PORTUGUESE) == said
 
 
+# --- the guides -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["MIGRATION_TO_ASP.md", "MIGRATION_TO_ASP.pt-BR.md"])
+def test_a_migration_begins_and_ends_with_legal_messages(name: str) -> None:
+    """What is shown as before and after is what a server takes: as legacy, or as ASP."""
+    shown = [block.code for block in blocks(_DOCS / name) if block.language == "json"]
+    assert len(shown) == 4
+    for code in shown:
+        message = json.loads(code)
+        if "audio_config" in message:
+            legacy.read_start(code)
+        else:
+            assert _schema(message["type"]).is_valid(message)
+            parse_message(code)
+
+
+@pytest.mark.parametrize("name", ["ASP_TROUBLESHOOTING.md", "ASP_TROUBLESHOOTING.pt-BR.md"])
+def test_each_error_has_its_cause_and_its_cure(name: str) -> None:
+    """Troubleshooting has a heading with each code and its name, and says what to do."""
+    text = (_DOCS / name).read_text(encoding="utf-8")
+    titles = " ".join(title for _, title in headings(_DOCS / name))
+    for code in ERRORS:
+        title = f"{int(code)} {code.wire_name}"
+        assert title in titles
+        section = text.partition(title)[2].partition("\n### ")[0]
+        assert "**Cure:**" in section or "**Cura:**" in section, title
+
+
 # --- the two languages ----------------------------------------------------------------------
 
 
