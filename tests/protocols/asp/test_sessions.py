@@ -483,3 +483,16 @@ def test_sockets_of_one_server_do_not_mix() -> None:
     for socket in pair.sockets:
         socket.deliver(Side.SERVER)
     assert [pair.agent(f"s{number}").frames_received for number in range(4)] == [1, 2, 3, 4]
+
+
+def test_a_resumption_that_the_client_has_given_up() -> None:
+    """A token of before that arrives late on an older socket takes the session from nobody."""
+    peer = RawClient()
+    first = str(peer.start()["resume_token"])
+    older, newer = RawClient(peer.sessions), RawClient(peer.sessions)
+    newest = str(resume(newer, first)["resume_token"])
+    assert resume(older, first)["status"] == "rejected"
+    assert newer.audio("s") == []
+    newer.closed()
+    assert resume(older, first)["status"] == "rejected"
+    assert resume(older, newest)["status"] == "accepted"

@@ -75,6 +75,7 @@ class ServerConnection(Connection[ServerSession]):
         self._registry = registry
         self._limits = registry.limits
         self._opened_at = now
+        self._number = registry.count_socket()
         self._had_session = False
         self._suspect_at: float | None = now + self._limits.legacy_hint
         self._failed_starts: deque[float] = deque(maxlen=self._limits.max_failed_starts + 1)
@@ -279,7 +280,7 @@ class ServerConnection(Connection[ServerSession]):
         session.configure = self._registry.configure
         session.run()
         session.open_with(config, self._registry.add(session))
-        session.link = self
+        session.link, session.socket = self, self._number
         self.attach(session)
 
     def _opened(self, session: ServerSession, now: float) -> SessionOpened:
@@ -379,7 +380,9 @@ class ServerConnection(Connection[ServerSession]):
 
     def _resume(self, message: SessionResumeMessage, now: float) -> list[Event]:
         try:
-            session = self._registry.resumable(message.session_id, message.resume_token)
+            session = self._registry.resumable(
+                message.session_id, message.resume_token, self._number
+            )
             self._make_room(session)
             lost = session.settle(message.received, message.sending_from)
         except Rejection as rejection:
@@ -393,7 +396,7 @@ class ServerConnection(Connection[ServerSession]):
             return [rejected, *self._failed(rejection.error, now)]
         if session.link is not None:
             session.link.release(session)
-        session.link = self
+        session.link, session.socket = self, self._number
         session.detached_at = None
         session.heard_at = now
         self.attach(session)

@@ -75,6 +75,8 @@ class ServerSession(Session[ServerLink]):
     ) -> None:
         super().__init__(session_id, limits, stamp)
         self.home: Home | None = None
+        self.socket = 0
+        """Number of the socket that the session was on last."""
         self.started_at: Final = now
         self.ended_at = 0.0
         self.heard_at = now

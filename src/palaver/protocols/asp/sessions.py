@@ -47,6 +47,12 @@ class Sessions:
         """Sessions that the agent has ended, of which nobody was told yet."""
         self._streams: set[int] = set()
         self._last_stream = 0
+        self._sockets = 0
+
+    def count_socket(self) -> int:
+        """Return the number of a socket that has been opened: each one's is greater."""
+        self._sockets += 1
+        return self._sockets
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -98,15 +104,18 @@ class Sessions:
                 self._streams.add(self._last_stream)
                 return self._last_stream
 
-    def resumable(self, session_id: str, token: str) -> ServerSession:
-        """Return the session that the token resumes.
+    def resumable(self, session_id: str, token: str, socket: int) -> ServerSession:
+        """Return the session that the token resumes on the socket of that number.
+
+        The token before the newest is no good on an older socket than the session has been on
+        since: there it is a resumption that the client itself has given up.
 
         Raises:
             Rejection: 4006; whether the id or the token is wrong is not told.
 
         """
         session = self._by_id.get(session_id)
-        known = [] if session is None else session.tokens
+        known = [] if session is None else session.tokens[: 1 if socket < session.socket else None]
         if session is None or not any(
             compare_digest(token.encode(), one.encode()) for one in known
         ):
