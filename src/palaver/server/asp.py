@@ -153,6 +153,7 @@ class AspEndpoint:
                 await asyncio.wait_for(self._no_calls.wait(), patience)
         for socket in tuple(self._sockets):
             socket.shut_down()
+        self.take(self.sessions.handle_timeout(self.now()))
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
@@ -165,6 +166,9 @@ class AspEndpoint:
                 if listener is not None:
                     self._tell(listener, event)
                 continue
+            if isinstance(event, SessionOpened) and event.session_id in self._listeners:
+                # The agent has ended the call before it, of the same id: that comes first.
+                self.take(self.sessions.handle_timeout(self.now()))
             log_event(event, self.sessions)
             if self._metrics is not None:
                 self._metrics.take(event)
