@@ -20,6 +20,8 @@ __all__ = ["AspServer", "AspSocket"]
 
 _log = structlog.get_logger("palaver.asp")
 
+_MARK: Final = 64 * 1024
+"""Bytes that wait for a client before it counts as one that does not take them."""
 _SHOWN: Final = 20
 """Sessions that a line of the log names."""
 
@@ -177,7 +179,9 @@ class AspSocket:
             )
             self._drop()
             return
-        self._set_congested(waits=True)
+        # Where messages always go through a task, that some wait for their turn means nothing yet.
+        if self._client is not None or self._waiting_bytes > _MARK:
+            self._set_congested(waits=True)
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="asp-writer")
 
