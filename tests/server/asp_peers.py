@@ -204,9 +204,9 @@ class Call:
         """Return the audio between the next start of a response and its end."""
         await self.take("response.start")
         end = await self.take_from("response.end")
-        audio = [one for one in self.items[:end] if isinstance(one, Heard)]
-        self.items = [one for one in self.items if one not in audio]
-        return b"".join(one.payload for one in audio)
+        before, self.items = self.items[:end], self.items[end:]
+        self.items[:0] = [one for one in before if not isinstance(one, Heard)]
+        return b"".join(one.payload for one in before if isinstance(one, Heard))
 
     async def echo(self, payloads: Sequence[bytes]) -> bytes:
         """Say it, end the utterance, and return what is said again."""
