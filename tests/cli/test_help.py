@@ -7,7 +7,15 @@ def test_help(run: Run) -> None:
     """``palaver --help`` names each command, and what the exit codes mean."""
     ended = run("--help")
     assert ended.code == 0
-    for word in ("serve", "call", "inspect", "doctor", "Exit codes: 0 done", "130 interrupted"):
+    for word in (
+        "serve",
+        "call",
+        "inspect",
+        "doctor",
+        "asp",
+        "Exit codes: 0 done",
+        "130 interrupted",
+    ):
         assert word in ended.out
 
 
@@ -18,17 +26,20 @@ def test_help(run: Run) -> None:
         ("call", ["--wire", "--json", "--task", "--after", "--conversation", "URL", "TEXT"]),
         ("inspect", ["--json", "URL"]),
         ("doctor", ["--json", "--store", "--port", "--config"]),
+        ("asp debug", ["--json", "--vad", "--update", "--audio", "--legacy", "--version", "URL"]),
     ],
 )
 def test_help_of_a_command(run: Run, command: str, words: list[str]) -> None:
     """Each command explains its options."""
-    ended = run(command, "--help")
+    ended = run(*command.split(), "--help")
     assert ended.code == 0
     for word in words:
         assert word.lower() in ended.out.lower()
 
 
-@pytest.mark.parametrize("args", [[], ["nope"], ["serve", "--port", "x"], ["call"], ["--nope"]])
+@pytest.mark.parametrize(
+    "args", [[], ["nope"], ["serve", "--port", "x"], ["call"], ["--nope"], ["asp"]]
+)
 def test_wrong_usage(run: Run, args: list[str]) -> None:
     """What the command line does not know is exit code 2."""
     assert run(*args).code == 2

@@ -20,6 +20,8 @@ def test_text(run: Run, desk: Server) -> None:
     assert ended.out.startswith("desk 2.0.0: Says, holds, asks and breaks\n")
     for words in ("streaming: yes; readiness: ready", "A2A 1.0", "A2A 0.3", "Says the words again"):
         assert words in ended.out
+    for words in ("calls (ASP)", "8000, 16000", "pcm_s16le, mulaw, alaw", "session_resume"):
+        assert words in ended.out
 
 
 def test_json(run: Run, desk: Server) -> None:
@@ -30,6 +32,9 @@ def test_json(run: Run, desk: Server) -> None:
         "name": "say",
         "description": "Says the words again",
     }
+    calls = shown.pop("asp")
+    assert calls["version"] == "1.1.0"
+    assert calls["supported_sample_rates"] == [8000, 16000]
     assert shown == {
         "name": "desk",
         "description": "Says, holds, asks and breaks",
@@ -88,5 +93,7 @@ def test_the_readiness_of_a_peer(
     assert shown["interfaces"] == [
         {"url": "http://127.0.0.1:1/", "protocol": "a2a", "version": "0.1"}
     ]
+    assert shown["asp"] is None
     text = run("inspect", peer).out
+    assert "calls (ASP)" not in text
     assert text.startswith("[bold]old : \nstreaming: no; ")

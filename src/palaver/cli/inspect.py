@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import httpx2
 import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from palaver.cli.asp_report import capability_rows
+from palaver.client.asp import fetch_capabilities
 from palaver.client.discovery import base_url, fetch_card
 from palaver.client.transport import Patience, http_client
+from palaver.errors import PeerError
+from palaver.observability.logging import configure_logging
 from palaver.protocols.a2a.card import PeerCard
+from palaver.protocols.asp.config import ProtocolCapabilities
 
 __all__ = ["inspect"]
+
+_PATIENCE: Final = 1.0
+"""Seconds for a server of calls to be reached, and again to show what it takes."""
 
 
 def inspect(
@@ -23,28 +32,41 @@ def inspect(
     *,
     json: Annotated[bool, typer.Option("--json", help="As one JSON object")] = False,
 ) -> None:
-    """Show the card of the agent at URL: its skills, its endpoints, what they speak."""
-    card, ready = asyncio.run(_look(url))
+    """Show what the agent at URL says of itself: its skills, its endpoints, the calls it takes."""
+    configure_logging("critical")
+    card, ready, calls = asyncio.run(_look(url))
     if json:
-        typer.echo(orjson.dumps(_as_data(card, ready)).decode())
+        typer.echo(orjson.dumps(_as_data(card, ready, calls)).decode())
     else:
-        _print(card, ready)
+        _print(card, ready, calls)
 
 
-async def _look(url: str) -> tuple[PeerCard, str]:
+async def _look(url: str) -> tuple[PeerCard, str, ProtocolCapabilities | None]:
     async with http_client(Patience()) as http:
         card = await fetch_card(http, url)
-        try:
-            response = await http.get(f"{base_url(url)}/readyz")
-        except httpx2.HTTPError:
-            return card, "unknown"
-        if response.is_success:
-            return card, "ready"
-        unready = response.status_code == httpx2.codes.SERVICE_UNAVAILABLE
-        return card, "not ready" if unready else "unknown"
+        ready, calls = await asyncio.gather(_readiness(http, url), _capabilities(url))
+    return card, ready, calls
 
 
-def _as_data(card: PeerCard, ready: str) -> dict[str, Any]:
+async def _readiness(http: httpx2.AsyncClient, url: str) -> str:
+    try:
+        response = await http.get(f"{base_url(url)}/readyz")
+    except httpx2.HTTPError:
+        return "unknown"
+    if response.is_success:
+        return "ready"
+    unready = response.status_code == httpx2.codes.SERVICE_UNAVAILABLE
+    return "not ready" if unready else "unknown"
+
+
+async def _capabilities(url: str) -> ProtocolCapabilities | None:
+    try:
+        return await fetch_capabilities(f"{base_url(url)}/asp", _PATIENCE)
+    except PeerError:
+        return None
+
+
+def _as_data(card: PeerCard, ready: str, calls: ProtocolCapabilities | None) -> dict[str, Any]:
     return {
         "name": card.name,
         "description": card.description,
@@ -59,10 +81,11 @@ def _as_data(card: PeerCard, ready: str) -> dict[str, Any]:
             {"id": skill.id, "name": skill.name, "description": skill.description}
             for skill in card.skills
         ],
+        "asp": None if calls is None else calls.model_dump(mode="json"),
     }
 
 
-def _print(card: PeerCard, ready: str) -> None:
+def _print(card: PeerCard, ready: str, calls: ProtocolCapabilities | None) -> None:
     console = Console(highlight=False)
     console.print(f"{card.name} {card.version}: {card.description}", markup=False)
     console.print(f"streaming: {'yes' if card.streaming else 'no'}; readiness: {ready}")
@@ -74,3 +97,8 @@ def _print(card: PeerCard, ready: str) -> None:
     for skill in card.skills:
         skills.add_row(skill.id, skill.description)
     console.print(skills)
+    if calls is not None:
+        shown = Table("calls (ASP)", "")
+        for name, value in capability_rows(calls):
+            shown.add_row(name, Text(value))
+        console.print(shown)

@@ -7,6 +7,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
+from pydantic import ValidationError
+
 from palaver.client.asp_dial import Unanswered, Verdicts, asp_url, shown
 from palaver.client.asp_line import CallEvent, Line, SessionOver, SessionRestarted, refused
 from palaver.client.asp_log import log, log_event
@@ -19,10 +21,10 @@ from palaver.errors import PeerError, PeerUnreachable
 from palaver.protocols.asp import events as happened
 from palaver.protocols.asp.client_session import SessionRequest
 from palaver.protocols.asp.config import Framing, NegotiatedConfig, ProtocolCapabilities
-from palaver.protocols.asp.errors import ErrorCode, Misuse
+from palaver.protocols.asp.errors import ErrorCode, Misuse, field_error
 from palaver.protocols.asp.events import Event, SessionClosed
 from palaver.protocols.asp.limits import Limits
-from palaver.protocols.asp.messages import Feature
+from palaver.protocols.asp.messages import Feature, SessionStartMessage
 from palaver.protocols.asp.session import Applied, Configure, apply_as_negotiated
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "SessionOver",
     "SessionRestarted",
     "Verdicts",
+    "check_request",
     "fetch_capabilities",
 ]
 
@@ -147,6 +150,7 @@ class AspClient:
             request = SessionRequest(**wanted)
         else:
             request = replace(request, **wanted)
+        check_request(request)
         if request.session_id in self._lines:
             raise Misuse(f"session {request.session_id!r} is one of this client's already")
         line = Line(request, self._plan.limits, Time(), restart=restart, on_over=self._forget)
@@ -352,6 +356,21 @@ class AspClient:
             del self._lines[line.request.session_id]
         if line.socket is not None:
             self._sockets.let_go(line.socket)
+
+
+def check_request(request: SessionRequest) -> None:
+    """See that a request can be spelled.
+
+    Raises:
+        Misuse: an id is empty or too long, or its metadata is no JSON.
+
+    """
+    try:
+        SessionStartMessage(
+            session_id=request.session_id, call_id=request.call_id, metadata=request.metadata
+        )
+    except ValidationError as error:
+        raise Misuse(field_error(error).message) from None
 
 
 async def _end(line: Line) -> None:
