@@ -9,7 +9,7 @@ from typing import Any, Final, Self, cast
 
 from pydantic import BaseModel, ValidationError
 
-from palaver.client.asp_log import log_adjustments
+from palaver.client.asp_log import log_fitted
 from palaver.client.asp_socket import AspRefused
 from palaver.engine.clock import new_id
 from palaver.errors import ConfigError
@@ -193,7 +193,7 @@ class MediaServerConfigBuilder:
                 raise AspRefused(outcome.errors)
             audio, vad, offers = outcome.config.audio, outcome.config.vad, ()
             self.adjustments = outcome.config.adjustments
-            log_adjustments(session_id, self.adjustments, before=True)
+            log_fitted(session_id, self.adjustments)
         return SessionRequest(
             session_id=session_id,
             call_id=self._call_id,
