@@ -22,6 +22,7 @@ from tests.client.asp_server import listening
 
 HASTY = Patience(first_delay=0.01, max_delay=0.02, give_up_after=0.3)
 SHORT = Limits(capabilities_timeout=0.1, start_timeout=0.2, update_timeout=0.1, end_timeout=0.1)
+IN_A_CALL = Limits(update_timeout=0.1, end_timeout=0.1)
 CAPABILITIES: dict[str, Any] = {
     "type": "protocol.capabilities",
     "version": "1.1.0",
@@ -231,7 +232,7 @@ async def test_junk_in_a_call(junk: object) -> None:
             pass
 
     async with listening(answer) as port, asyncio.timeout(30):
-        client = AspClient(f"ws://127.0.0.1:{port}", limits=SHORT, patience=HASTY)
+        client = AspClient(f"ws://127.0.0.1:{port}", limits=IN_A_CALL, patience=HASTY)
         async with client:
             session = await client.start_session(session_id="s")
             async for event in session:
@@ -246,7 +247,7 @@ async def test_a_wrong_answer_to_an_update() -> None:
     """An update whose answer cannot be used is not left without an end."""
     wrong = {"type": "session.updated", "session_id": "s", "status": "accepted"}
     async with listening(says(CAPABILITIES, STARTED, wrong)) as port, asyncio.timeout(30):
-        client = AspClient(f"ws://127.0.0.1:{port}", limits=SHORT, patience=HASTY)
+        client = AspClient(f"ws://127.0.0.1:{port}", limits=IN_A_CALL, patience=HASTY)
         async with client:
             session = await client.start_session(session_id="s")
             with pytest.raises(PeerError):
@@ -269,7 +270,7 @@ async def test_a_flood_of_junk() -> None:
 
     patience = Patience(silence_timeout=0.5, give_up_after=0.1)
     async with listening(answer) as port, asyncio.timeout(40):
-        client = AspClient(f"ws://127.0.0.1:{port}", limits=SHORT, patience=patience)
+        client = AspClient(f"ws://127.0.0.1:{port}", limits=IN_A_CALL, patience=patience)
         async with client:
             session = await client.start_session(session_id="s")
             events = [event async for event in session]

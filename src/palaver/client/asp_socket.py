@@ -1,6 +1,6 @@
 """One WebSocket to an ASP server: the core of a connection with a socket around it.
 
-Three tasks a socket: one reads, one writes, one watches the clock. Nothing here knows of calls:
+One task reads, one writes, a timer watches the clock. Nothing here knows of calls:
 what has happened goes to ``take``, and the end of the socket to ``lost``.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 from websockets.asyncio.client import ClientConnection as WebSocket
 from websockets.exceptions import ConnectionClosed
@@ -80,10 +80,6 @@ class Observed:
 Observe = Callable[[Observed], None]
 
 
-class _Silent(Exception):
-    """The server took, or said, nothing for too long."""
-
-
 class AspSocket:
     """A WebSocket that is open, and what is spoken on it.
 
@@ -120,7 +116,6 @@ class AspSocket:
         self._pending: deque[Output] = deque()
         self._backlog = 0
         self._wake = asyncio.Event()
-        self._rearm = asyncio.Event()
         self._progress = asyncio.Event()
         self._writing_since: float | None = None
         self._stalled = False
@@ -138,6 +133,10 @@ class AspSocket:
             on_output=self._wake.set,
         )
         self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._pinging: asyncio.Task[None] | None = None
+        self._silence: str | None = None
+        self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def start(
         self,
@@ -151,6 +150,7 @@ class AspSocket:
         self._observe(Observed(now, "connected"))
         self._step(self.connection.handle_timeout(now))  # a server that is known to be legacy
         self._task = asyncio.create_task(self._run(), name="asp-socket")
+        self.expect()
 
     @property
     def usable(self) -> bool:
@@ -169,10 +169,6 @@ class AspSocket:
         self._progress.clear()
         await self._progress.wait()
 
-    def expect(self) -> None:
-        """Take note that something was asked for, whose answer may be late."""
-        self._rearm.set()
-
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what waits, close the socket, and wait until it is gone: seconds at most."""
         self.connection.put(Close(code, reason))
@@ -184,27 +180,23 @@ class AspSocket:
             await asyncio.wait({self._task})
         self._task.result()
 
-    # --- the three tasks --------------------------------------------------------------------
+    # --- the tasks --------------------------------------------------------------------------
 
     async def _run(self) -> None:
         tasks = [
             asyncio.create_task(self._read(), name="asp-socket-reads"),
             asyncio.create_task(self._write(), name="asp-socket-writes"),
-            asyncio.create_task(self._watch(), name="asp-socket-watches"),
         ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*tasks, self._given_up], return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
-            silence = next((str(end) for end in ends if isinstance(end, _Silent)), None)
-            if silence is not None:
-                self._websocket.transport.abort()  # it would not answer a farewell, either
             await self._shut()
-            self._end(silence)
+            self._end()
         for end in ends:
-            if isinstance(end, Exception) and not isinstance(end, ConnectionClosed | _Silent):
+            if isinstance(end, Exception) and not isinstance(end, ConnectionClosed):
                 raise end
 
     async def _read(self) -> None:
@@ -253,19 +245,35 @@ class AspSocket:
             # The end is told by whoever reads, behind what came before it.
             await asyncio.get_running_loop().create_future()
 
-    async def _watch(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._next_look()):
-                    await self._rearm.wait()
-            now = self._time.now()
-            self._step(self.connection.handle_timeout(now))
-            self._rearm.clear()  # the next look is at what that has brought, too
-            if self._writing_since is not None:
-                if now - self._writing_since >= self._silence_timeout:
-                    raise _Silent(f"it took nothing for {self._silence_timeout:g} s")
-            elif not self._stalled:
-                await self._see_whether_it_lives(now)
+    # --- the clock --------------------------------------------------------------------------
+
+    def expect(self) -> None:
+        """Look at the clock when the answer to what was just asked for is late."""
+        if self._given_up.done():
+            return
+        due = self._next_look()
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self._time.now()
+        self._step(self.connection.handle_timeout(now))
+        silence = now - self._heard_at
+        if self._writing_since is not None:
+            if now - self._writing_since >= self._silence_timeout:
+                self._give_up(f"it took nothing for {self._silence_timeout:g} s")
+        elif self._stalled:
+            pass  # it is we who do not read
+        elif silence >= self._silence_timeout:
+            self._give_up(f"it said nothing for {self._silence_timeout:g} s")
+        elif silence >= self._silence_timeout / 2 and self._pinged_at <= self._heard_at:
+            self._pinged_at = now
+            self._pinging = asyncio.create_task(self._ping(), name="asp-socket-pings")
+        self.expect()
 
     def _next_look(self) -> float:
         due = self.connection.next_timeout()
@@ -280,20 +288,15 @@ class AspSocket:
             look = self._heard_at + half
         return look if due is None else min(due, look)
 
-    async def _see_whether_it_lives(self, now: float) -> None:
-        silence = now - self._heard_at
-        if silence >= self._silence_timeout:
-            raise _Silent(f"it said nothing for {self._silence_timeout:g} s")
-        if silence >= self._silence_timeout / 2 and self._pinged_at <= self._heard_at:
-            self._pinged_at = now
-            with suppress(ConnectionClosed, TimeoutError):
-                async with asyncio.timeout(self._silence_timeout / 2):
-                    pong = cast("asyncio.Future[float]", await self._websocket.ping())
-                pong.add_done_callback(self._on_pong)
-
-    def _on_pong(self, pong: asyncio.Future[float]) -> None:
-        if not pong.cancelled() and pong.exception() is None:
+    async def _ping(self) -> None:
+        with suppress(ConnectionClosed):
+            await (await self._websocket.ping())
             self._heard_at = self._time.now()
+
+    def _give_up(self, silence: str) -> None:
+        self._silence = silence
+        self._given_up.set_result(None)
+        self._websocket.transport.abort()  # it would not answer a farewell, either
 
     # --- steps ------------------------------------------------------------------------------
 
@@ -304,9 +307,9 @@ class AspSocket:
         for event in events:
             if isinstance(event, HandshakeFailed):
                 self.refusal = event.error
-        if not isinstance(events[-1], AudioReceived):
-            self._rearm.set()
         room = self._take(self, events)
+        if not isinstance(events[-1], AudioReceived):
+            self.expect()
         if self.connection.state is not LinkState.CONNECTED:
             self.opened.set()
         return room
@@ -337,12 +340,12 @@ class AspSocket:
         while True:
             await self._websocket.recv()
 
-    def _end(self, silence: str | None) -> None:
+    def _end(self) -> None:
         code, reason = self._websocket.close_code, self._websocket.close_reason
         if self._closing is not None:
             self.loss = "it was closed here"
-        elif silence is not None:
-            self.loss = silence
+        elif self._silence is not None:
+            self.loss = self._silence
         elif code is None or code == 1006:
             self.loss = "the connection was lost"
         else:
@@ -350,6 +353,9 @@ class AspSocket:
         if self.refusal is None and self._closing is None and code in _ERRORS:
             known = _ERRORS[code]
             self.refusal = protocol_error(known, f"the server closed the socket: {reason}")
+        for left in (self._timer, self._pinging, self._given_up):
+            if left is not None:
+                left.cancel()
         now = self._time.now()
         self._step(self.connection.closed(now))
         self._progress.set()
