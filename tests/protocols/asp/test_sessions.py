@@ -22,7 +22,7 @@ from palaver.protocols.asp.messages import Side
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.sessions import Sessions
 from palaver.protocols.asp.states import SessionState
-from palaver.testing.asp_pair import AspPair, stamp
+from palaver.testing.asp_pair import AspPair
 from tests.protocols.asp.ends import FRAME, RawClient, all_of, registry
 
 # Two texts with the same MD5 (M. Stevens, 2024).
@@ -33,7 +33,7 @@ ASP16 = {"framing": "asp16"}
 
 def added(sessions: Sessions, session_id: str) -> ServerSession:
     """Return a session that was given its place."""
-    session = ServerSession(session_id, sessions.limits, 0.0, stamp)
+    session = ServerSession(session_id, sessions, 0.0)
     sessions.admit(session_id)
     session.open_with(session.config, sessions.add(session))
     session.state = SessionState.ACTIVE

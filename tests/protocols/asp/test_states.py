@@ -12,7 +12,6 @@ from palaver.protocols.asp.config import VADConfig
 from palaver.protocols.asp.errors import ErrorCode, Misuse, Rejection
 from palaver.protocols.asp.events import CapabilitiesReceived, ErrorSent, LegacyDetected
 from palaver.protocols.asp.frames import FrameFlags
-from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     MESSAGES,
     AudioSpeechEndMessage,
@@ -34,8 +33,7 @@ from palaver.protocols.asp.states import (
     SessionState,
     may_send,
 )
-from palaver.testing.asp_pair import stamp
-from tests.protocols.asp.ends import FRAME, RawClient, RawServer
+from tests.protocols.asp.ends import FRAME, RawClient, RawServer, registry
 from tests.protocols.asp.samples import REJECTED as REJECTED_SAMPLES
 from tests.protocols.asp.samples import SAMPLES
 
@@ -73,7 +71,7 @@ WALK: Final[dict[Side, dict[SessionState, set[SessionState]]]] = {
 def in_state(side: Side, state: SessionState) -> Session[Any]:
     """Return a session of that side in that state."""
     session: Session[Any] = (
-        RawServer().session() if side is Side.CLIENT else ServerSession("s", Limits(), 0.0, stamp)
+        RawServer().session() if side is Side.CLIENT else ServerSession("s", registry(), 0.0)
     )
     session.open_with(session.config, 0)
     session.state = state

@@ -52,7 +52,10 @@ def _on_update(
             ErrorCode.VAD_NOT_CONFIGURABLE, "vad: the server does not let clients configure it"
         )
         session.sent_step(answer.message_type)
-        session.put(answer.model_copy(update={"errors": (error,)}), now)
+        if session.legacy_mode:
+            session.tell(error, now)
+        else:
+            session.put(answer.model_copy(update={"errors": (error,)}), now)
         return [UpdateRejected(session.id, (error,))]
     base = session.config.vad if for_turn else session.lasting_vad
     vad, adjustments = negotiate_vad(message.vad.over(base), capabilities)

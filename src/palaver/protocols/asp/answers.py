@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias, cast
 
-from palaver.protocols.asp.client_session import ClientLink, ClientSession
+from palaver.protocols.asp.client_session import ClientSession
 from palaver.protocols.asp.config import Framing, NegotiatedConfig
 from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import (
@@ -34,13 +34,13 @@ from palaver.protocols.asp.messages import (
     SessionUpdatedMessage,
     TurnOverrideMessage,
 )
-from palaver.protocols.asp.session import Configure
+from palaver.protocols.asp.session import Configure, Link
 from palaver.protocols.asp.states import REJECTED, SessionState
 
 __all__ = ["ANSWERS", "Answer", "abandoned", "over", "rejected"]
 
 
-class _Socket(ClientLink, Protocol):
+class _Socket(Link, Protocol):
     configure: Configure
 
     def attach(self, session: ClientSession) -> None:

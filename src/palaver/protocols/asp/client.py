@@ -292,8 +292,6 @@ class ClientConnection(Connection[ClientSession]):
         kind = found["type"]
         if kind == SessionStartedMessage.message_type:
             session.received_step(kind)
-            if session.state is not SessionState.ACTIVE:
-                return []
             session.waiting = None
             session.configure = self.configure
             session.run()

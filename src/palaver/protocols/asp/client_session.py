@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.config import (
@@ -36,15 +36,7 @@ from palaver.protocols.asp.messages import (
 from palaver.protocols.asp.session import Link, Session
 from palaver.protocols.asp.states import SessionState
 
-__all__ = ["ClientLink", "ClientSession", "SessionRequest"]
-
-
-class ClientLink(Link, Protocol):
-    """The socket that a client's session is on."""
-
-    def release(self, session: ClientSession) -> None:
-        """Let the session go."""
-        ...
+__all__ = ["ClientSession", "SessionRequest"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +85,7 @@ class _Waiting:
     until: float
 
 
-class ClientSession(Session[ClientLink]):
+class ClientSession(Session[Link]):
     """One call. The methods are what the media server's side may do; none of them waits."""
 
     side = Side.CLIENT
@@ -183,9 +175,7 @@ class ClientSession(Session[ClientLink]):
             self.sent_step("session.end")
             self.state = SessionState.CLOSED
             self.put_numbered(legacy.ended_by_client(self.id, reason))
-            if self.link is not None:
-                self.link.release(self)
-                self.link = None
+            self.leave()
             return
         self.send(SessionEndMessage(session_id=self.id, reason=reason), now)
         self.waiting = _Waiting("session.end", now + self.limits.end_timeout)

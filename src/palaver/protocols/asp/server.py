@@ -115,8 +115,7 @@ class ServerConnection(Connection[ServerSession]):
         events: list[Event] = []
         for session in tuple(self.sessions.values()):
             if session.resumable and session.open:
-                self.release(session)
-                session.link = None
+                session.leave()
                 session.detached_at = now
                 events.append(SessionDetached(session.id))
             else:
@@ -263,7 +262,7 @@ class ServerConnection(Connection[ServerSession]):
         )
         if outcome.config is None:
             return self._reject(message.session_id, outcome.errors, now)
-        session = ServerSession(message.session_id, self._limits, now, self._stamp)
+        session = ServerSession(message.session_id, self._registry, now)
         session.peer_version, session.features = message.version, features
         session.call_id, session.metadata = message.call_id, message.metadata or {}
         session.received_step(message.message_type)
@@ -320,7 +319,7 @@ class ServerConnection(Connection[ServerSession]):
             start = legacy.read_start(text)
             self._admit(start.session_id, None)
             audio = legacy.requested_audio(start.audio_config, self._registry.capabilities)
-            session = ServerSession(start.session_id, self._limits, now, self._stamp)
+            session = ServerSession(start.session_id, self._registry, now)
             session.legacy_mode = True
             session.call_id = start.call_id
             session.received_step(start.type)
@@ -394,8 +393,7 @@ class ServerConnection(Connection[ServerSession]):
             )
             rejected = SessionRejected(message.session_id, (rejection.error,))
             return [rejected, *self._failed(rejection.error, now)]
-        if session.link is not None:
-            session.link.release(session)
+        session.leave()
         session.link, session.socket = self, self._number
         session.detached_at = None
         session.heard_at = now

@@ -38,13 +38,19 @@ class ServerLink(Link, Protocol):
 
     congested: bool
 
-    def release(self, session: ServerSession) -> None:
-        """Let the session go."""
-        ...
-
 
 class Home(Protocol):
     """All sessions of the server, as one of them sees them."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the server puts up with."""
+        ...
+
+    @property
+    def stamp(self) -> Callable[[float], str]:
+        """Spells a time for ``timestamp``."""
+        ...
 
     def ended(self, session: ServerSession, now: float, reason: str) -> None:
         """Take note that a session is over."""
@@ -70,11 +76,9 @@ class ServerSession(Session[ServerLink]):
 
     side = Side.SERVER
 
-    def __init__(
-        self, session_id: str, limits: Limits, now: float, stamp: Callable[[float], str]
-    ) -> None:
-        super().__init__(session_id, limits, stamp)
-        self.home: Home | None = None
+    def __init__(self, session_id: str, home: Home, now: float) -> None:
+        super().__init__(session_id, home.limits, home.stamp)
+        self._home: Final = home
         self.socket = 0
         """Number of the socket that the session was on last."""
         self.started_at: Final = now
@@ -236,8 +240,7 @@ class ServerSession(Session[ServerLink]):
         self.sent_step(last.message_type)
         if not self.legacy_mode:
             self.put(last, now)
-        if self.home is not None:
-            self.home.ended(self, now, reason)
+        self._home.ended(self, now, reason)
         return True
 
     def fail(self, now: float, message: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from palaver.protocols.asp.config import (
     VERSION,
@@ -64,6 +64,10 @@ class Link(Protocol):
 
     def put(self, message: str | bytes) -> None:
         """Send it after what was put before."""
+        ...
+
+    def release(self, session: Any) -> None:
+        """Let the session go."""
         ...
 
 
@@ -270,6 +274,12 @@ class Session(AudioTrack, Generic[LinkT]):
                 ),
                 self.id,
             )
+
+    def leave(self) -> None:
+        """Be on no socket any more."""
+        if self.link is not None:
+            self.link.release(self)
+            self.link = None
 
     # --- the wire ---------------------------------------------------------------------------
 

@@ -97,7 +97,6 @@ class Sessions:
     def add(self, session: ServerSession) -> int:
         """Keep a session; return a stream number that no other one has."""
         self._by_id[session.id] = session
-        session.home = self
         while True:
             self._last_stream = (self._last_stream + 1) % _STREAMS
             if self._last_stream not in self._streams:
@@ -176,9 +175,7 @@ class Sessions:
         session.ended_at = now
         del self._by_id[session.id]
         self._streams.discard(session.stream)
-        if session.link is not None:
-            session.link.release(session)
-            session.link = None
+        session.leave()
         last = session.last_message(now)
         self._untold[session] = SessionClosed(
             session.id, reason, last.duration_seconds, last.statistics
