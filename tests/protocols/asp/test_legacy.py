@@ -153,6 +153,29 @@ def test_audio_that_a_legacy_client_cannot_have(
     assert len(peer.sessions) == 0
 
 
+SERVERS: list[tuple[dict[str, Any], int | str]] = [
+    ({"supported_frame_durations": (10, 30)}, 10),
+    ({"supported_frame_durations": (30, 20)}, 20),
+    ({"supported_frame_durations": ()}, "INVALID_FRAME_DURATION"),
+    ({"supported_encodings": ("mulaw",)}, "UNSUPPORTED_ENCODING"),
+    ({"supported_framings": ("asp16",)}, "UNSUPPORTED_FRAMING"),
+    ({"supported_sample_rates": (11_025,)}, "UNSUPPORTED_SAMPLE_RATE"),
+]
+
+
+@pytest.mark.parametrize(("members", "outcome"), SERVERS)
+def test_a_server_that_takes_no_legacy_audio(members: dict[str, Any], outcome: int | str) -> None:
+    """Legacy audio is PCM behind its own header; only the duration of its frames is a hint."""
+    peer = RawClient(registry(ProtocolCapabilities(**members)))
+    rate = 11_025 if "supported_sample_rates" in members else 8_000
+    answer = peer.start_legacy(sample_rate=rate, frame_duration_ms=60)
+    if isinstance(outcome, int):
+        assert answer["type"] == "session.started"
+        assert peer.told(SessionOpened)[0].config.audio.frame_duration_ms == outcome
+    else:
+        assert (answer["type"], answer["code"]) == ("error", outcome)
+
+
 def test_a_legacy_start_without_its_members() -> None:
     """A legacy start needs ``call_id`` and a legal id; the answer is a legacy error."""
     peer = RawClient()

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias, cast
 
 from palaver.protocols.asp.config import NegotiatedConfig
-from palaver.protocols.asp.errors import ErrorCode, protocol_error
+from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import (
     ConfigMismatched,
     ErrorReceived,
@@ -46,40 +46,45 @@ def _on_update(
     if for_turn and not session.has(Feature.TURN_OVERRIDES):
         for_turn = False
     capabilities = sessions.capabilities
-    answer = SessionUpdatedMessage(session_id=session.id, status="rejected")
     if session.legacy_mode or not capabilities.vad_configurable:
         error = protocol_error(
             ErrorCode.VAD_NOT_CONFIGURABLE, "vad: the server does not let clients configure it"
         )
-        session.sent_step(answer.message_type)
-        if session.legacy_mode:
-            session.tell(error, now)
-        else:
-            session.put(answer.model_copy(update={"errors": (error,)}), now)
-        return [UpdateRejected(session.id, (error,))]
+        return _not_updated(session, error, now)
     base = session.config.vad if for_turn else session.lasting_vad
     vad, adjustments = negotiate_vad(message.vad.over(base), capabilities)
     asked = message.vad.model_fields_set
     adjustments = [one for one in adjustments if one.field.removeprefix("vad.") in asked]
     config = NegotiatedConfig(audio=session.config.audio, vad=vad, adjustments=tuple(adjustments))
+    try:
+        applied = session.configure(session.id, config)
+    except Rejection as rejection:
+        return _not_updated(session, rejection.error, now)
     session.switch(config, for_turn=for_turn)
+    session.applied = applied
     switched = session.switched("turn" if for_turn else "update")
-    session.run()
     old = session.peer_version is None
-    session.sent_step(answer.message_type)
-    session.put(
-        answer.model_copy(
-            update={
-                "status": Negotiation(config).status,
-                "negotiated": config,
-                "effective_seq": None if old else switched.seq,
-                "effective_samples": None if old else switched.samples,
-                "config_digest": session.digest,
-            }
-        ),
-        now,
+    answer = SessionUpdatedMessage(
+        session_id=session.id,
+        status=Negotiation(config).status,
+        negotiated=config,
+        config_digest=session.digest,
     )
+    if not old:
+        numbers = {"effective_seq": switched.seq, "effective_samples": switched.samples}
+        answer = answer.model_copy(update=numbers)
+    session.send(answer, now)
     return [switched]
+
+
+def _not_updated(session: ServerSession, error: ProtocolError, now: float) -> list[Event]:
+    answer = SessionUpdatedMessage(session_id=session.id, status="rejected", errors=(error,))
+    session.sent_step(answer.message_type)
+    if session.legacy_mode:
+        session.tell(error, now)
+    else:
+        session.put(answer, now)
+    return [UpdateRejected(session.id, (error,))]
 
 
 def _on_confirm(

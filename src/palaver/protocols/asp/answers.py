@@ -100,9 +100,7 @@ def _on_started(
         if config.audio.framing is Framing.ASP16 and message.stream is None:
             raise _unusable("stream: missing, and asp16 needs it", "/stream", session.id)
     except Rejection as rejection:
-        session.tell(rejection.error, now)
-        session.end(now, "invalid_answer")
-        return [SessionRejected(session.id, (rejection.error,))]
+        return _cannot_begin(session, rejection.error, now)
     session.peer_version = message.version
     session.features = session.request.features & {
         one for one in Feature if one in (message.features or ())
@@ -114,12 +112,22 @@ def _on_started(
     session.token = message.resume_token
     session.resume_window = (message.resume_window_ms or 0) / 1000
     session.configure = socket.configure
-    session.run()
+    try:
+        session.run()
+    except Rejection as rejection:
+        return _cannot_begin(session, rejection.error, now)
     mismatch = _compare(socket, session, message.config_digest, session.applied.digest, now)
     if mismatch:
         return mismatch
     session.confirm(now)
     return [SessionOpened(session.id, config, legacy_mode=False)]
+
+
+def _cannot_begin(session: ClientSession, error: ProtocolError, now: float) -> list[Event]:
+    """End a session that the server has begun, and that cannot be run here."""
+    session.tell(error, now)
+    session.end(now, "invalid_answer")
+    return [SessionRejected(session.id, (error,))]
 
 
 def _on_updated(
@@ -135,7 +143,12 @@ def _on_updated(
         session.tell(rejection.error, now)
         return _not_updated(session, (rejection.error,), now)
     config = config.model_copy(update={"audio": session.config.audio})
-    applied = socket.configure(session.id, config)
+    try:
+        applied = socket.configure(session.id, config)
+    except Rejection as rejection:
+        session.tell(rejection.error, now)
+        sent: Event = ErrorSent(session.id, rejection.error)
+        return [sent, *over(socket, session, rejection.error.name or "error")]
     mismatch = _compare(socket, session, message.config_digest, applied.digest, now)
     if mismatch:
         return mismatch

@@ -12,7 +12,12 @@ from typing import Annotated, Any, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from palaver.protocols.asp.config import FRAME_DURATIONS_MS, AudioConfig, ProtocolCapabilities
+from palaver.protocols.asp.config import (
+    FRAME_DURATIONS_MS,
+    SAMPLE_RATES_HZ,
+    AudioConfig,
+    ProtocolCapabilities,
+)
 from palaver.protocols.asp.errors import (
     ErrorCategory,
     ErrorCode,
@@ -21,6 +26,7 @@ from palaver.protocols.asp.errors import (
     protocol_error,
 )
 from palaver.protocols.asp.messages import SessionId
+from palaver.protocols.asp.negotiation import ConfigRequest, negotiate
 
 __all__ = [
     "LegacyAudioConfig",
@@ -104,11 +110,11 @@ def requested_audio(config: LegacyAudioConfig, capabilities: ProtocolCapabilitie
     """Return what a legacy client sends; its frames' duration is a hint, its rate is not.
 
     Raises:
-        Rejection: 2001, 2002 or 2006, the server does not take it.
+        Rejection: 2001, 2002, 2003, 2006 or 2007, the server does not take it.
 
     """
-    if config.sample_rate not in capabilities.supported_sample_rates:
-        supported = list(capabilities.supported_sample_rates)
+    supported = [one for one in capabilities.supported_sample_rates if one in SAMPLE_RATES_HZ]
+    if config.sample_rate not in supported:
         raise Rejection(
             protocol_error(
                 ErrorCode.UNSUPPORTED_SAMPLE_RATE,
@@ -131,13 +137,18 @@ def requested_audio(config: LegacyAudioConfig, capabilities: ProtocolCapabilitie
                 f"audio_config.channels: {config.channels} is not supported; supported: 1",
             )
         )
-    duration = config.frame_duration_ms
-    known = duration in FRAME_DURATIONS_MS
-    return AudioConfig(sample_rate=config.sample_rate, frame_duration_ms=duration if known else 20)
+    durations = [ms for ms in capabilities.supported_frame_durations if ms in FRAME_DURATIONS_MS]
+    wishes = (config.frame_duration_ms, 20, *durations)
+    duration = next((ms for ms in wishes if ms in durations), 20)
+    audio = AudioConfig(sample_rate=config.sample_rate, frame_duration_ms=duration)
+    errors = negotiate(ConfigRequest(audio), capabilities).errors
+    if errors:  # of a server that takes no PCM, or none behind the legacy header
+        raise Rejection(errors[0])
+    return audio
 
 
 def start(session_id: str, call_id: str, audio: AudioConfig) -> str:
-    """Return what a legacy server begins a session with: exactly the four keys of audio."""
+    """Return what begins a session at a legacy server: exactly the four keys of audio."""
     config = LegacyAudioConfig(
         sample_rate=audio.sample_rate, frame_duration_ms=audio.frame_duration_ms
     )

@@ -51,7 +51,11 @@ class Applied:
 
 
 Configure: TypeAlias = Callable[[str, NegotiatedConfig], Applied]
-"""Session id, and what was negotiated → what is run from now on."""
+"""Session id, and what was negotiated → what is run from now on.
+
+It raises ``Rejection`` (3003) where that cannot be run: the peer is told, and there is no session,
+or the configuration stays as it was.
+"""
 
 
 def apply_as_negotiated(_session_id: str, config: NegotiatedConfig) -> Applied:
