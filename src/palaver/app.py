@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
+from urllib.parse import urlsplit
 
 import structlog
 from starlette.applications import Starlette
@@ -62,7 +63,7 @@ class App:
             Admission(
                 self._drain,
                 [agent.id for agent in agents],
-                origins=settings.asp_allowed_origins,
+                origins=_origins(settings),
                 max_sockets=settings.asp_max_sockets,
             ),
             answer=EchoTest if settings.asp_echo_test else Silence,
@@ -165,6 +166,14 @@ def create_app(agents: Sequence[Agent], settings: Settings, storage: Storage | N
             message = f"two agents have the id {agent_id!r}: give one of them another (id=…)"
             raise ConfigError(message)
     return App(agents, settings, storage or open_storage(settings.store))
+
+
+def _origins(settings: Settings) -> tuple[str, ...]:
+    """Return the pages that may open WebSockets, beside those at this machine's addresses."""
+    if settings.public_url is None:
+        return settings.asp_allowed_origins
+    url = urlsplit(str(settings.public_url))
+    return (*settings.asp_allowed_origins, f"{url.scheme}://{url.netloc}")
 
 
 def _asp_capabilities(settings: Settings) -> ProtocolCapabilities:

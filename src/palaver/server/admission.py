@@ -1,12 +1,17 @@
 """Who may open a WebSocket here.
 
 Browsers let any page open a WebSocket to any server, and send where the page is from as
-``Origin`` (RFC 6455 10.2). Other clients send none, and are let in.
+``Origin`` (RFC 6455 10.2). Other clients send none, and are let in. That the page is from the host
+that it connects to says nothing where the host is a name: whoever owns a name can have it lead to
+this machine. So a server's own pages are those at an address or at ``localhost``, and those of
+the names that it was told.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from ipaddress import ip_address
 
 from starlette.types import Scope
 
@@ -49,7 +54,19 @@ class Admission:
         headers = dict(scope["headers"])
         origin = headers.get(b"origin", b"").decode("latin-1").lower().rstrip("/")
         host = headers.get(b"host", b"").decode("latin-1").lower()
-        own = host and origin.partition("://")[2] == host
+        own = origin.partition("://")[2] == host and _is_address(host)
         if origin and not own and origin not in self._origins:
             return 403, f"pages of {origin[:200]} may not connect: name it in asp_allowed_origins"
         return None
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether a Host header names an address, or this machine."""
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    if name == "localhost":
+        return True
+    try:
+        ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True

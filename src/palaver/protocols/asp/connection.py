@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import Close, ErrorSent, Event, Output
@@ -22,6 +22,9 @@ from palaver.protocols.asp.session import Session
 from palaver.protocols.asp.states import UNNUMBERED, LinkState
 
 __all__ = ["Connection"]
+
+_MAX_REPORTED: Final = 20
+"""Errors of a second that are reported one by one; more are counted."""
 
 SessionT = TypeVar("SessionT", bound=Session[Any])
 
@@ -49,6 +52,9 @@ class Connection(ABC, Generic[SessionT]):
         self._on_output = on_output
         self._keys: dict[FrameKey, SessionT] = {}
         self._output: list[Output] = []
+        self._flood_until = 0.0
+        self._reported = 0
+        self._unreported = 0
         self._quiet_until = 0.0
         self._quiet = 0
 
@@ -158,7 +164,19 @@ class Connection(ABC, Generic[SessionT]):
             session.tell(error, now)
         else:
             self._complain(session_id, error, now)
-        return [ErrorSent(session_id, error)]
+        return self._report(session_id, error, now)
+
+    def _report(self, session_id: str | None, error: ProtocolError, now: float) -> list[Event]:
+        """Return the event of an error that was answered; in a flood of them, not of each."""
+        if now >= self._flood_until:
+            quiet, self._unreported = self._unreported, 0
+            self._flood_until, self._reported = now + 1.0, 1
+            return [ErrorSent(session_id, error, quiet)]
+        self._reported += 1
+        if self._reported <= _MAX_REPORTED:
+            return [ErrorSent(session_id, error)]
+        self._unreported += 1
+        return []
 
     def _complain(self, session_id: str | None, error: ProtocolError, now: float) -> None:
         """Send an error that belongs to no session of this socket."""

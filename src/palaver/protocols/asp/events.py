@@ -189,7 +189,11 @@ class ErrorReceived:
 
 @dataclass(frozen=True, slots=True)
 class ErrorSent:
-    """Something of the peer was wrong, and it was told; ``quiet`` ones before it were not."""
+    """Something of the peer was wrong, and it was told.
+
+    ``quiet`` of them before it have no event: bad audio that was not answered each time, or a
+    flood of bad messages that was.
+    """
 
     session_id: str | None
     error: ProtocolError

@@ -188,7 +188,7 @@ class ServerConnection(Connection[ServerSession]):
     def _receive_audio(self, session: ServerSession, frame: AudioFrame, now: float) -> list[Event]:
         self._hear(session, now)
         events = session.take_audio(frame)
-        if session.audio_lead(now) > self._limits.max_audio_lead:
+        if not session.run_ahead(frame, now):
             session.drop_audio(frame)
             raise Rejection(
                 protocol_error(

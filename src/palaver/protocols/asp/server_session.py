@@ -96,6 +96,8 @@ class ServerSession(Session[ServerLink]):
         self._marks = 0
         self._speech_events = 0
         self.speaking = False
+        self._ahead = 0.0  # samples that came before their time
+        self._ahead_at = now
         self.barge_ins = 0
         self._committed_at: float | None = None
         self._latencies = 0
@@ -292,9 +294,18 @@ class ServerSession(Session[ServerLink]):
         """Begin to measure how long the answer takes."""
         self._committed_at = now
 
-    def audio_lead(self, now: float) -> float:
-        """Return by how many seconds the audio that came is ahead of the clock."""
-        return self.seconds_taken - (now - self.started_at)
+    def run_ahead(self, frame: AudioFrame, now: float) -> bool:
+        """Let audio come before its time; tell whether that is within the limit.
+
+        Time in which no audio came is not saved up: after it, no more may come at once.
+        """
+        rate = self.config.audio.sample_rate
+        passed = (now - self._ahead_at) * rate
+        ahead = max(0.0, self._ahead - passed) + self.samples_of(frame)
+        if ahead > self.limits.max_audio_lead * rate:
+            return False
+        self._ahead, self._ahead_at = ahead, now
+        return True
 
     def tell(self, error: ProtocolError, now: float) -> None:
         """Say that something of the client was wrong."""

@@ -36,6 +36,7 @@ class AudioTrack:
         self.samples_received = 0
         self.samples_taken = 0
         """Samples of the audio that was handed on."""
+        self._missing = 0  # and not told yet
         self.stream = 0
         self.tune(AudioConfig(), 0)
 
@@ -55,10 +56,9 @@ class AudioTrack:
         """Frames of the audio that was handed on, in messages of whatever size."""
         return self.samples_taken // self._frame_samples
 
-    @property
-    def seconds_taken(self) -> float:
-        """Length (s) of the audio that was handed on."""
-        return self.samples_taken / self._rate
+    def samples_of(self, frame: AudioFrame) -> int:
+        """Return how many samples the audio of a message has."""
+        return len(frame.payload) // self._sample_bytes
 
     def pack_audio(self, payload: bytes, flags: FrameFlags, generation: int) -> bytes:
         """Return the binary message of whole frames, and count it.
@@ -101,20 +101,22 @@ class AudioTrack:
         seq = self.expected_seq if frame.seq is None else self._unwrapped(frame.seq)
         missing = seq - self.expected_seq
         samples = self._media_time(frame, missing)
-        count = len(frame.payload) // self._sample_bytes
+        count = self.samples_of(frame)
         # Its number is used up, even where its audio cannot be taken, and so is its time where
         # the next message does not say its own.
         self.expected_seq = seq + 1
         self.samples_received = samples + (count if frame.samples is None else 0)
+        self._missing += missing
         self._check_size(len(frame.payload))
         self.samples_received = samples + count
         self.samples_taken += count
+        missing, self._missing = self._missing, 0
         audio = AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
         return [AudioMissing(self.id, seq, missing), audio] if missing else [audio]
 
     def drop_audio(self, frame: AudioFrame) -> None:
         """Do not count what was taken: it is thrown away."""
-        self.samples_taken -= len(frame.payload) // self._sample_bytes
+        self.samples_taken -= self.samples_of(frame)
 
     def _media_time(self, frame: AudioFrame, missing: int) -> int:
         """Return the media time (samples) at which a message begins."""
