@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Protocol
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.config import SessionStatistics, VADConfig
 from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, protocol_error
-from palaver.protocols.asp.frames import FrameFlags
+from palaver.protocols.asp.frames import AudioFrame, FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     AudioSpeechEndMessage,
