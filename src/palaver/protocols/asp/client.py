@@ -40,6 +40,7 @@ from palaver.protocols.asp.events import (
 from palaver.protocols.asp.frames import AudioFrame
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
+    MAX_TEXT,
     ASPMessage,
     ProtocolCapabilitiesMessage,
     ProtocolErrorMessage,
@@ -100,21 +101,25 @@ class ClientConnection(Connection[ClientSession]):
             raise Misuse("a session cannot be started: the server is not ready for one")
         if session.id in self.sessions:
             raise Misuse(f"session {session.id!r} is on this socket already")
-        session.link = self
-        session.legacy_mode = self.capabilities is None
+        if self.capabilities is None:
+            asked = session.request.audio
+            audio = AudioConfig(
+                sample_rate=asked.sample_rate, frame_duration_ms=asked.frame_duration_ms
+            )
+            text = legacy.start(session.id, session.request.call_id or session.id, audio)
+        else:
+            text = session.request.message(self.capabilities).to_json(self._stamp(now))
+        if len(text) > MAX_TEXT:
+            raise Misuse(f"session.start has {len(text)} characters; {MAX_TEXT} may")
         session.sent_step(SessionStartMessage.message_type)
         session.wait_for(SessionStartMessage.message_type, now)
+        session.link = self
+        session.legacy_mode = self.capabilities is None
         self.sessions[session.id] = session
-        if self.capabilities is None:
-            audio = session.request.audio
-            legal = AudioConfig(
-                sample_rate=audio.sample_rate, frame_duration_ms=audio.frame_duration_ms
-            )
-            session.open_with(NegotiatedConfig(audio=legal, vad=VADConfig()), 0)
+        if session.legacy_mode:
+            session.open_with(NegotiatedConfig(audio=audio, vad=VADConfig()), 0)
             self.attach(session)
-            self.put(legacy.start(session.id, session.request.call_id or session.id, legal))
-        else:
-            self._send(session.request.message(self.capabilities), now)
+        self.put(text)
 
     def resume(self, session: ClientSession, now: float) -> None:
         """Go on with a session of a lost socket; ``SessionResumed`` or ``SessionClosed`` follows.
