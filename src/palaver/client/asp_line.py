@@ -27,7 +27,7 @@ MAX_EVENTS: Final = 256
 """Events that wait for whoever reads them, before nothing more is read from the socket."""
 _MAX_EVENTS_MEANWHILE: Final = 16 * MAX_EVENTS
 """The same while an answer of the server is waited for: it stands behind them."""
-_ACK_PATIENCE: Final = 5.0
+_ACK_PATIENCE: Final = 2.0
 """Seconds to wait for a server to say what it has received, where much is kept for it."""
 _BAD_ANSWERS: Final = frozenset({ErrorCode.INVALID_MESSAGE_FORMAT, ErrorCode.INVALID_VAD_PARAMETER})
 
