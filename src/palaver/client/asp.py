@@ -137,8 +137,9 @@ class AspClient:
     ) -> CallSession:
         """Start a call; ``wanted`` is what ``SessionRequest`` takes, in place of what it says.
 
-        With ``restart``, a session that is lost with its socket, and cannot be resumed, is
-        started again under an id derived from its own, with ``transfer_retry`` in its metadata.
+        With ``restart``, a session that is lost with its socket and cannot be resumed, or ends
+        because its server stops, is started again: under an id derived from its own, with
+        ``transfer_retry`` in its metadata. ``SessionRestarted`` tells of it.
 
         Raises:
             PeerRefused: the server rejects it; ``errors`` of an ``AspRefused`` say why.
