@@ -181,7 +181,7 @@ def check_session(session: Any, side: Side) -> None:
     """See that a session is within its bounds."""
     assert session.state in SESSION[side]
     kept = session.outgoing.since(0)
-    if not session.outgoing.held:
+    if not session.outgoing._held:
         assert len(kept) <= LIMITS.max_kept_messages
         assert sum(map(len, kept)) <= LIMITS.max_kept_bytes
     assert session.expected_seq >= 0

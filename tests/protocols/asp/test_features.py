@@ -65,7 +65,7 @@ MEMBERS: Final[dict[tuple[str, str], str]] = {
 
 START = AudioSpeechStartMessage(session_id="s", start_ms=1, prefix_ms=2, confirmed=True)
 END = AudioSpeechEndMessage(
-    session_id="s", duration_ms=5, start_ms=1, end_ms=6, discarded=True, reason="too_short"
+    session_id="s", duration_ms=5, start_ms=1, end_ms=6, discarded=False, reason="silence"
 )
 MARK = PlaybackMarkMessage(session_id="s", mark_id="m1")
 
@@ -385,12 +385,18 @@ def test_who_speaks_1_0(version: str, *, old: bool) -> None:
     assert speaks_1_0(version) is old
 
 
-def test_a_discarded_end_for_a_server_that_cannot_know() -> None:
-    """Without the feature an end of speech is an end of speech, for both sides."""
+def test_a_cough_for_a_server_that_cannot_know() -> None:
+    """Without the feature nothing is said of speech before it is confirmed, or that was none."""
     pair = AspPair(EVERYTHING.model_copy(update={"features": ("turn_overrides",)}))
     session = pair.open(SessionRequest(session_id="s"))
     session.update(VADConfig(threshold=0.9), 0.0, for_turn=True)
     pair.pump()
+    cough = END.model_copy(update={"discarded": True, "reason": "too_short"})
+    assert session.report_speech(START.model_copy(update={"confirmed": False}), 0.0) is None
+    assert session.report_speech(cough, 0.0) is None
+    pair.pump()
+    assert pair.told(Side.SERVER, MessageReceived) == []
+    assert session.config.vad.threshold == 0.9
     over = session.report_speech(END, 0.0)
     pair.pump()
     assert over is not None

@@ -78,6 +78,7 @@ def test_audio_that_is_not_supported_is_rejected(
     words = ", ".join(str(one) for one in supported)
     assert error.message == f"audio.{name}: {value} is not supported; supported: {words}"
     assert error.details == {
+        "pointer": f"/audio/{name}",
         "field": f"audio.{name}",
         "requested": value,
         "supported": supported,

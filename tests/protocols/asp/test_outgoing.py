@@ -65,13 +65,16 @@ def test_what_the_peer_has_is_let_go() -> None:
 def test_what_was_promised_is_held() -> None:
     """While a resumption is under way nothing is let go for want of room, afterwards it is."""
     outgoing = filled(10)
-    outgoing.held = True
+    assert outgoing.hold() == 0
     for _ in range(5):
         outgoing.append("x")
     assert (outgoing.first, outgoing.following) == (0, 15)
-    outgoing.held = False
+    outgoing.acknowledge(2)
+    outgoing.release()
+    assert (outgoing.first, outgoing.following) == (5, 15)
     outgoing.append("x")
     assert (outgoing.first, outgoing.following) == (6, 16)
+    assert outgoing.hold() == 6
 
 
 def test_half_full_is_crowded() -> None:

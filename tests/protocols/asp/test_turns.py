@@ -9,6 +9,7 @@ import pytest
 
 from palaver.protocols.asp.client_session import ClientSession, SessionRequest
 from palaver.protocols.asp.config import AudioConfig, Framing, VADConfig
+from palaver.protocols.asp.errors import ErrorCode
 from palaver.protocols.asp.events import ConfigSwitched, MessageReceived, UpdateRejected
 from palaver.protocols.asp.messages import AudioSpeechEndMessage, Side
 from palaver.protocols.asp.states import SessionState
@@ -225,12 +226,13 @@ def test_a_client_that_takes_no_wishes() -> None:
 
 
 def test_a_scope_that_was_not_agreed_on() -> None:
-    """``scope: turn`` of a client without the feature is a member that the server ignores."""
+    """``scope: turn`` of a client without the feature is refused: it must not last for the call."""
     peer = RawClient()
     peer.start(features=[])
-    peer.say("session.update", session_id="s", vad={"threshold": 0.7}, scope="turn")
-    assert peer.told(ConfigSwitched)[0].cause == "update"
-    peer.say("audio.end", session_id="s")
+    heard = peer.say("session.update", session_id="s", vad={"threshold": 0.7}, scope="turn")
+    assert heard[0]["status"] == "rejected"
+    assert heard[0]["errors"][0]["code"] == ErrorCode.INVALID_MESSAGE_TYPE
+    assert heard[0]["errors"][0]["details"] == {"pointer": "/scope"}
     session = peer.sessions.get("s")
     assert session is not None
-    assert session.config.vad.threshold == 0.7
+    assert session.config.vad.threshold == 0.5

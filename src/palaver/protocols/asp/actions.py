@@ -44,7 +44,13 @@ def _on_update(
     message = cast("SessionUpdateMessage", message)
     for_turn = message.scope == "turn"
     if for_turn and not session.has(Feature.TURN_OVERRIDES):
-        for_turn = False
+        # What was meant for a turn must not hold for the rest of the call.
+        error = protocol_error(
+            ErrorCode.INVALID_MESSAGE_TYPE,
+            "scope: turn needs the feature turn_overrides, which was not agreed on",
+            pointer="/scope",
+        )
+        return _not_updated(session, error, now)
     capabilities = sessions.capabilities
     if session.legacy_mode or not capabilities.vad_configurable:
         error = protocol_error(

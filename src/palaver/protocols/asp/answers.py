@@ -204,6 +204,7 @@ def _on_resumed(
     replayed = session.outgoing.since(message.received)
     for kept in replayed:
         socket.put(kept)
+    session.outgoing.release()
     session.wait_again(now)
     resumed: Event = SessionResumed(session.id, len(replayed))
     return [resumed, MessagesLost(session.id, lost)] if lost else [resumed]

@@ -135,13 +135,12 @@ class ClientConnection(Connection[ClientSession]):
         session.sent_step(SessionResumeMessage.message_type)
         self.sessions[session.id] = session
         session.wait_for(SessionResumeMessage.message_type, now)
-        session.outgoing.held = True
         self._send(
             SessionResumeMessage(
                 session_id=session.id,
                 resume_token=session.token,
                 received=session.received,
-                sending_from=session.outgoing.first,
+                sending_from=session.outgoing.hold(),
             ),
             now,
         )
@@ -153,7 +152,7 @@ class ClientConnection(Connection[ClientSession]):
         for session in tuple(self.sessions.values()):
             self.release(session)
             session.link = None
-            session.outgoing.held = False
+            session.outgoing.release()
             if session.resumable and session.state is not SessionState.CLOSED:
                 if session.resume_until is None:
                     session.resume_until = now + session.resume_window

@@ -33,7 +33,7 @@ from palaver.protocols.asp.messages import (
     SessionUpdateMessage,
     Side,
 )
-from palaver.protocols.asp.session import Link, Session
+from palaver.protocols.asp.session import Link, Session, speaks_1_0
 from palaver.protocols.asp.states import SessionState
 
 __all__ = ["ClientSession", "SessionRequest"]
@@ -137,6 +137,9 @@ class ClientSession(Session[Link]):
         if self.legacy_mode:
             return self.commit(now) if _ends_utterance(message) else None
         if not self.has(Feature.SPEECH_EVENTS):
+            # Such a server would take a cough for a turn: it hears of speech that is confirmed.
+            if getattr(message, "confirmed", None) is False or getattr(message, "discarded", False):
+                return None
             message = message.model_copy(update=dict.fromkeys(_POSITIONS))
         self.send(message, now)
         return self._leave_turn() if _ends_utterance(message) else None
@@ -302,9 +305,3 @@ def _ends_utterance(message: AudioSpeechStartMessage | AudioSpeechEndMessage) ->
 
 
 _POSITIONS = ("start_ms", "end_ms", "prefix_ms", "confirmed", "discarded", "reason")
-
-
-def speaks_1_0(version: str) -> bool:
-    """Tell whether a peer of that version knows nothing of 1.1."""
-    minor = version.split(".")[1:2]
-    return not (minor and minor[0].isdigit() and int(minor[0]) >= 1)

@@ -19,7 +19,7 @@ from palaver.protocols.asp.messages import (
     session_id_of,
 )
 from palaver.protocols.asp.session import Session
-from palaver.protocols.asp.states import UNNUMBERED, LinkState
+from palaver.protocols.asp.states import AUDIO, UNNUMBERED, LinkState
 
 __all__ = ["Connection"]
 
@@ -88,6 +88,7 @@ class Connection(ABC, Generic[SessionT]):
         if session.resumable and session.count_received():
             session.acknowledge(now)
         try:
+            session.received_step(AUDIO)
             return self._receive_audio(session, frame, now)
         except Rejection as rejection:
             return self._refuse_audio(rejection, session, now)

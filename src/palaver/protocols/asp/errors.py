@@ -172,7 +172,8 @@ ERRORS: Final[Mapping[ErrorCode, ErrorRule]] = MappingProxyType(
             recoverable=False,
         ),
         ErrorCode.SESSION_LIMIT_REACHED: ErrorRule(
-            "The server holds as many sessions as it may, or this socket failed too often.",
+            "The server holds as many sessions as it may, or stops; or this socket failed too "
+            "often.",
             "Connect again later, with growing delays.",
             recoverable=False,
         ),

@@ -180,6 +180,7 @@ def _unsupported(
             protocol_error(
                 code,
                 f"{path}: {value} is not supported; supported: {allowed}",
+                pointer="/" + path.replace(".", "/"),
                 field=path,
                 requested=value,
                 supported=list(values),

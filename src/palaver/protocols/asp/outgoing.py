@@ -28,8 +28,7 @@ class Outgoing:
         self._bytes = 0
         self.first = 0
         """Number of the oldest message that is kept."""
-        self.held = False
-        """Whether nothing is let go for want of room: the peer was told what is still there."""
+        self._held = False
 
     @property
     def following(self) -> int:
@@ -46,8 +45,7 @@ class Outgoing:
         """Keep one more; where there is no room, the oldest is let go."""
         self._kept.append(message)
         self._bytes += len(message)
-        while not self.held and self._is_full():
-            self._forget()
+        self._make_room()
 
     def acknowledge(self, received: int) -> bool:
         """Let go of what the peer has; tell whether it can have that many."""
@@ -62,8 +60,24 @@ class Outgoing:
         skipped = max(0, number - self.first)
         return list(self._kept)[skipped:]
 
-    def _is_full(self) -> bool:
-        return len(self._kept) > self._max_messages or self._bytes > self._max_bytes
+    def hold(self) -> int:
+        """Let nothing go for want of room from now on; return the number of the oldest message.
+
+        The peer is told that number, and counts on all that follow it.
+        """
+        self._held = True
+        return self.first
+
+    def release(self) -> None:
+        """Let go for want of room again."""
+        self._held = False
+        self._make_room()
+
+    def _make_room(self) -> None:
+        while not self._held and (
+            len(self._kept) > self._max_messages or self._bytes > self._max_bytes
+        ):
+            self._forget()
 
     def _forget(self) -> None:
         self._bytes -= len(self._kept.popleft())

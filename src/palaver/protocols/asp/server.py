@@ -48,7 +48,7 @@ from palaver.protocols.asp.messages import (
 )
 from palaver.protocols.asp.negotiation import ConfigRequest, Negotiation, negotiate, negotiate_vad
 from palaver.protocols.asp.server_session import ServerSession
-from palaver.protocols.asp.session import same_major
+from palaver.protocols.asp.session import same_major, speaks_1_0
 from palaver.protocols.asp.sessions import Sessions
 from palaver.protocols.asp.states import LinkState
 
@@ -250,7 +250,7 @@ class ServerConnection(Connection[ServerSession]):
         offered = self._registry.capabilities.features
         declared = () if message.features is None else message.features
         features = frozenset(one for one in Feature if one in offered and one in declared)
-        old = message.version is None
+        old = message.version is None or speaks_1_0(message.version)
         outcome = negotiate(
             ConfigRequest(
                 message.audio,
@@ -263,7 +263,7 @@ class ServerConnection(Connection[ServerSession]):
         if outcome.config is None:
             return self._reject(message.session_id, outcome.errors, now)
         session = ServerSession(message.session_id, self._registry, now)
-        session.peer_version, session.features = message.version, features
+        session.peer_version, session.features = None if old else message.version, features
         session.call_id, session.metadata = message.call_id, message.metadata or {}
         session.received_step(message.message_type)
         self._open(session, outcome.config)

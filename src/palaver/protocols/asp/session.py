@@ -14,8 +14,8 @@ from palaver.protocols.asp.config import (
     config_digest,
 )
 from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, Rejection, protocol_error
-from palaver.protocols.asp.events import ConfigSwitched, Event
-from palaver.protocols.asp.frames import AudioFrame, FrameFlags
+from palaver.protocols.asp.events import ConfigSwitched
+from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     MAX_TEXT,
@@ -26,7 +26,7 @@ from palaver.protocols.asp.messages import (
     Side,
 )
 from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
-from palaver.protocols.asp.states import AUDIO, SESSION, UNNUMBERED, SessionState, may_send
+from palaver.protocols.asp.states import MUTE, SESSION, UNNUMBERED, SessionState, may_send
 from palaver.protocols.asp.track import AudioTrack
 
 __all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
@@ -222,16 +222,6 @@ class Session(AudioTrack, Generic[LinkT]):
             raise Misuse(f"session {self.id!r} is {self.state}: it takes no audio")
         return super().pack_audio(payload, flags, generation)
 
-    def take_audio(self, frame: AudioFrame) -> list[Event]:
-        """Return the audio of a binary message, after what is missing before it.
-
-        Raises:
-            Rejection: 2004, its size or its number is wrong; 4004, no audio is taken now.
-
-        """
-        self.received_step(AUDIO)
-        return super().take_audio(frame)
-
     # --- resumption -------------------------------------------------------------------------
 
     def settle(self, received: int, sending_from: int) -> int:
@@ -251,7 +241,6 @@ class Session(AudioTrack, Generic[LinkT]):
                 self.id,
             )
         self.acknowledged(received)
-        self.outgoing.held = False
         lost = max(0, sending_from - self.received)
         self.received += lost
         return lost
@@ -295,6 +284,8 @@ class Session(AudioTrack, Generic[LinkT]):
 
         """
         kind = message.message_type
+        if self.state in MUTE:
+            raise Misuse(f"session {self.id!r} is {self.state}: {kind} cannot be sent now")
         if not may_send(self.side, kind, self.features):
             raise Misuse(f"session {self.id!r}: {kind} needs a feature that was not agreed on")
         text = message.to_json(None if self.legacy_mode else self._stamp(now))
@@ -348,3 +339,9 @@ class Session(AudioTrack, Generic[LinkT]):
 def same_major(version: str) -> bool:
     """Tell whether a peer of that version can be understood."""
     return version.partition(".")[0] == VERSION.partition(".")[0]
+
+
+def speaks_1_0(version: str) -> bool:
+    """Tell whether a peer of that version knows nothing of 1.1."""
+    minor = version.split(".")[1:2]
+    return not (minor and minor[0].isdigit() and int(minor[0]) >= 1)

@@ -24,6 +24,7 @@ from palaver.protocols.asp.messages import MESSAGES, Feature, Side
 __all__ = [
     "AUDIO",
     "LINK",
+    "MUTE",
     "REJECTED",
     "SESSION",
     "UNNUMBERED",
@@ -163,6 +164,9 @@ SESSION: Final[Mapping[Side, Mapping[SessionState, Mapping[str, SessionState]]]]
     {Side.CLIENT: _CLIENT_SESSION, Side.SERVER: _SERVER_SESSION}
 )
 """Side → state → message → state."""
+
+MUTE: Final = frozenset({SessionState.ENDING})
+"""States in which a side only listens, but for ``session.ack`` and ``session.resume``."""
 
 UNNUMBERED: Final = frozenset(
     {"session.start", "session.started", "session.ack", "session.resume", "session.resumed"}
