@@ -298,6 +298,7 @@ def test_nobody_there(run: Run) -> None:
         (["--audio", "none.wav"], "--audio none.wav: cannot be read as a WAV file: "),
         (["--audio", "-1"], "--audio -1: must be a file, or up to 600 seconds"),
         (["--encoding", "x" * 40], "--encoding: must be 'pcm_s16le', 'mulaw' or 'alaw'"),
+        (["--sample-rate", "9" * 20], "--sample-rate: must be at most "),
         (["--session-id", "x" * 129], "session_id: must have at most 128 characters"),
     ],
 )

@@ -164,9 +164,9 @@ async def test_a_rejection_is_raised_at_once(server: AspServer, client: AspClien
         "audio.sample_rate: 44100 is not supported; supported: 8000, 16000 (code 2001)"
     )
     assert isinstance(refusal.value, AspRefused)
-    assert [error.details for error in refusal.value.errors] == [
-        {"field": "audio.sample_rate", "requested": 44_100, "supported": [8000, 16_000]}
-    ]
+    (error,) = refusal.value.errors
+    assert error.details is not None
+    assert error.details["supported"] == [8000, 16_000]
     assert [line for line in logs if line["event"] == "asp_session_rejected"] == [
         {
             "event": "asp_session_rejected",

@@ -64,88 +64,120 @@ class _Wanted:
     timeout: float
 
 
+_Url = Annotated[str, typer.Argument(help="The server, such as ws://127.0.0.1:8080/asp")]
+_SampleRate = Annotated[int, typer.Option(help="Sample rate to ask for (Hz)")]
+_Encoding = Annotated[str, typer.Option(help="pcm_s16le, mulaw or alaw")]
+_FrameMs = Annotated[int, typer.Option(help="Duration of a frame (ms)")]
+_Framing = Annotated[str | None, typer.Option(help="hash12, seq14 or asp16")]
+_Vad = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="A VAD value to ask for")
+]
+_Negotiation = Annotated[
+    str, typer.Option(help="strict: audio that is not supported is rejected; or adjust")
+]
+_Metadata = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session")
+]
+_CallId = Annotated[str | None, typer.Option(help="Id of the call")]
+_SessionId = Annotated[str | None, typer.Option(help="Id of the session")]
+_Update = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Then ask for this VAD value (session.update)"),
+]
+_Audio = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.wav|SECONDS", help="Then send a file, or a tone, in real time"),
+]
+_Legacy = Annotated[bool, typer.Option("--legacy", help="Speak the protocol before ASP")]
+_Version = Annotated[str | None, typer.Option(help="Say that this is that version, as 2.0.0")]
+_Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that a step may take")]
+_Json = Annotated[bool, typer.Option("--json", help="As one JSON object")]
+
+
 @app.command("debug")
 def debug(  # noqa: PLR0913 # typer reads the options of a command from its parameters
-    url: Annotated[str, typer.Argument(help="The server, such as ws://127.0.0.1:8080/asp")],
+    url: _Url,
     *,
-    sample_rate: Annotated[int, typer.Option(help="Sample rate to ask for (Hz)")] = 8_000,
-    encoding: Annotated[str, typer.Option(help="pcm_s16le, mulaw or alaw")] = "pcm_s16le",
-    frame_ms: Annotated[int, typer.Option(help="Duration of a frame (ms)")] = 20,
-    framing: Annotated[str | None, typer.Option(help="hash12, seq14 or asp16")] = None,
-    vad: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A VAD value to ask for")
-    ] = None,
-    negotiation: Annotated[
-        str, typer.Option(help="strict: audio that is not supported is rejected; or adjust")
-    ] = "strict",
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session")
-    ] = None,
-    call_id: Annotated[str | None, typer.Option(help="Id of the call")] = None,
-    session_id: Annotated[str | None, typer.Option(help="Id of the session")] = None,
-    update: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Then ask for this VAD value (session.update)"),
-    ] = None,
-    audio: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.wav|SECONDS", help="Then send a file, or a tone, in real time"),
-    ] = None,
-    legacy: Annotated[bool, typer.Option("--legacy", help="Speak the protocol before ASP")] = False,
-    version: Annotated[
-        str | None, typer.Option(help="Say that this is that version, such as 2.0.0")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a step may take")] = 10.0,
-    json: Annotated[bool, typer.Option("--json", help="As one JSON object")] = False,
+    sample_rate: _SampleRate = 8_000,
+    encoding: _Encoding = "pcm_s16le",
+    frame_ms: _FrameMs = 20,
+    framing: _Framing = None,
+    vad: _Vad = None,
+    negotiation: _Negotiation = "strict",
+    metadata: _Metadata = None,
+    call_id: _CallId = None,
+    session_id: _SessionId = None,
+    update: _Update = None,
+    audio: _Audio = None,
+    legacy: _Legacy = False,
+    version: _Version = None,
+    timeout: _Timeout = 10.0,
+    json: _Json = False,
 ) -> None:
     """Connect to the ASP server at URL, start a session and end it, and show each step.
 
     What the server shows, what both sides agree on and why, whether both run the same, and how
     long each step took.
     """
-    if negotiation not in {"strict", "adjust"}:
-        raise ConfigError(f"--negotiation {negotiation}: write strict or adjust")
     request = SessionRequest(
         session_id=session_id or new_id("debug"),
         call_id=call_id,
-        audio=AudioConfig.model_validate(
-            {
-                "sample_rate": sample_rate,
-                "encoding": read_setting(AudioConfig, "encoding", encoding, "--encoding"),
-                "frame_duration_ms": frame_ms,
-                "framing": framing,
-            }
-        ),
-        vad=_vad("--vad", vad or []),
-        negotiation=cast("Literal['strict', 'adjust']", negotiation),
+        audio=_audio(sample_rate, encoding, frame_ms, framing),
+        vad=_vad("--vad", vad),
+        negotiation=_mode(negotiation),
         metadata=dict(_pair("--metadata", one) for one in metadata or []) or None,
     )
-    if version is not None:
-        members = {name: getattr(request, name) for name in request.__dataclass_fields__}
-        request = _OddRequest(**members, version=version)
-    try:
-        check_request(request)
-    except Misuse as misuse:
-        raise ConfigError(str(misuse)) from None
-    if audio is not None:
-        check_source(audio)
-    configure_logging("critical")
     wanted = _Wanted(
-        request=request,
+        request=_checked(request, version),
         update=_vad("--update", update) if update else None,
         audio=audio,
         legacy=legacy,
         timeout=timeout,
     )
+    if audio is not None:
+        check_source(audio)
+    configure_logging("critical")
     findings = asyncio.run(_look(url, wanted))
     (print_json if json else print_text)(findings)
     if findings.error is not None:
         raise findings.error
 
 
-def _vad(option: str, given: list[str]) -> VADConfig:
+def _audio(sample_rate: int, encoding: str, frame_ms: int, framing: str | None) -> AudioConfig:
+    given = {
+        "sample_rate": ("--sample-rate", str(sample_rate)),
+        "encoding": ("--encoding", encoding),
+        "frame_duration_ms": ("--frame-ms", str(frame_ms)),
+        "framing": ("--framing", framing),
+    }
+    values = {
+        name: read_setting(AudioConfig, name, text, option)
+        for name, (option, text) in given.items()
+        if text is not None
+    }
+    return AudioConfig.model_validate(values)
+
+
+def _mode(negotiation: str) -> Literal["strict", "adjust"]:
+    if negotiation not in {"strict", "adjust"}:
+        raise ConfigError(f"--negotiation {negotiation}: write strict or adjust")
+    return cast("Literal['strict', 'adjust']", negotiation)
+
+
+def _checked(request: SessionRequest, version: str | None) -> SessionRequest:
+    try:
+        check_request(request)
+    except Misuse as misuse:
+        raise ConfigError(str(misuse)) from None
+    if version is None:
+        return request
+    members = {name: getattr(request, name) for name in request.__dataclass_fields__}
+    return _OddRequest(**members, version=version)
+
+
+def _vad(option: str, given: list[str] | None) -> VADConfig:
     values = {}
-    for one in given:
+    for one in given or []:
         name, text = _pair(option, one)
         values[name] = read_setting(VADConfig, name, text, f"{option} {name}")
     return VADConfig(**values)
