@@ -252,8 +252,9 @@ PORTUGUESE: Final[Mapping[str, str]] = MappingProxyType(
             "A sessão ficou parada por tempo demais, ou chegou à sua duração máxima."
         ),
         "Start a new session.": "Inicie uma nova sessão.",
-        "The server holds as many sessions as it may, or this socket failed too often.": (
-            "O servidor tem tantas sessões quantas pode, ou este socket falhou vezes demais."
+        "The server holds as many sessions as it may, or stops; or this socket failed too often.": (
+            "O servidor tem tantas sessões quantas pode, ou está parando; "
+            "ou este socket falhou vezes demais."
         ),
         "Connect again later, with growing delays.": (
             "Conecte-se de novo mais tarde, com esperas crescentes."
