@@ -119,6 +119,20 @@ def test_a_message_that_is_too_long() -> None:
     assert peer.text(start.ljust(MAX_TEXT))[0]["status"] == "accepted"
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_bad_messages_are_answered_and_counted(index: int) -> None:
+    """Each wrong text is answered; of a flood, 20 a second are told one by one, then counted."""
+    peer = ends()[index]
+    answers = []
+    for number in range(200):  # two seconds
+        peer.now = number * 0.01
+        answers += peer.text("{")
+    assert len(answers) == 200
+    told = peer.told(ErrorSent)
+    assert len(told) == 40
+    assert [one.quiet for one in told if one.quiet] == [80]
+
+
 # --- audio ------------------------------------------------------------------------------------
 
 
@@ -250,11 +264,13 @@ def test_what_is_final_closes_the_socket() -> None:
     assert busy.end.closing is None
 
 
-def test_errors_are_never_told_for_ever() -> None:
-    """Each wrong message is answered once: two ends never quarrel."""
+def test_errors_are_never_answered() -> None:
+    """However wrong an error is itself, it is told and not answered: two ends never quarrel."""
     for peer in ends():
-        heard = peer.say("protocol.error", session_id="s", error={"code": "?"})
-        assert [one["error"]["code"] for one in heard] == [1001]
+        assert peer.say("protocol.error", session_id="s", error={"code": "?"}) == []
+        assert peer.say("protocol.error") == []
+        assert peer.say("error", session_id="s", code=7) == []
+        assert [one.error.code for one in peer.told(ErrorSent)] == [1001, 1001, 1003]
         error = {"code": 1001, "category": "protocol", "message": "what?"}
         assert peer.say("protocol.error", session_id="s", error=error) == []
         assert peer.say("protocol.error", error=error) == []

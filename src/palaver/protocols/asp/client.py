@@ -208,7 +208,7 @@ class ClientConnection(Connection[ClientSession]):
         session = self.sessions.get(session_id_of(found) or "")
         if session is not None and session.legacy_mode:
             return [*events, *self._receive_legacy(session, found, text, now)]
-        return [*events, *self._receive_message(text, now)] if events else None
+        return [*events, *self._receive_message(found["type"], text, now)] if events else None
 
     def _dispatch(self, message: ASPMessage, now: float) -> list[Event]:
         session_id = getattr(message, "session_id", None)
@@ -301,7 +301,7 @@ class ClientConnection(Connection[ClientSession]):
             session.run()
             return [SessionOpened(session.id, session.config, legacy_mode=True)]
         if kind in {"response.start", "response.end"}:
-            return self._receive_message(text, now)
+            return self._receive_message(kind, text, now)
         return []  # a legacy client knows no more
 
     def _legacy_error(self, problem: legacy.LegacyError, now: float) -> list[Event]:

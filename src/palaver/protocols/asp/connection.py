@@ -23,6 +23,8 @@ from palaver.protocols.asp.states import AUDIO, UNNUMBERED, LinkState
 
 __all__ = ["Connection"]
 
+_ERRORS: Final = frozenset({"protocol.error", "error"})
+"""Messages that are never answered, whatever is wrong with them."""
 _MAX_REPORTED: Final = 20
 """Errors of a second that are reported one by one; more are counted."""
 
@@ -72,7 +74,7 @@ class Connection(ABC, Generic[SessionT]):
         if taken is not None:
             return taken
         self._count(found, now)
-        return self._receive_message(text, now)
+        return self._receive_message(found["type"], text, now)
 
     def receive_bytes(self, data: bytes, now: float) -> list[Event]:
         """Take a binary message: audio."""
@@ -157,9 +159,11 @@ class Connection(ABC, Generic[SessionT]):
     def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
         """Take audio of no session on this socket."""
 
-    def _refuse(self, rejection: Rejection, now: float) -> list[Event]:
-        """Answer what cannot be taken with its error."""
+    def _refuse(self, rejection: Rejection, now: float, kind: str = "") -> list[Event]:
+        """Answer what cannot be taken with its error, unless it is one: that would never end."""
         error, session_id = rejection.error, rejection.session_id
+        if kind in _ERRORS:
+            return self._report(session_id, error, now)
         session = self.sessions.get(session_id or "")
         if session is not None:
             session.tell(error, now)
@@ -201,13 +205,13 @@ class Connection(ABC, Generic[SessionT]):
         if session is not None and numbered and session.count_received():
             session.acknowledge(now)
 
-    def _receive_message(self, text: str, now: float) -> list[Event]:
+    def _receive_message(self, kind: str, text: str, now: float) -> list[Event]:
         try:
             message = parse_message(text)
             self._check_sender(message)
             return self._dispatch(message, now)
         except Rejection as rejection:
-            return self._refuse(rejection, now)
+            return self._refuse(rejection, now, kind)
 
     def _check_sender(self, message: ASPMessage) -> None:
         """See that the peer may send it: its side, and the features of the session.
