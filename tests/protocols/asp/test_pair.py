@@ -41,6 +41,18 @@ def test_messages_arrive_one_by_one() -> None:
     assert pair.socket.deliver(Side.SERVER) == 0
 
 
+def test_only_what_can_be_resumed_is_resumed() -> None:
+    """After a drop the client goes on with the sessions that it has a token for."""
+    pair = AspPair()
+    pair.open(SessionRequest(session_id="s"))
+    pair.open(SessionRequest(session_id="old", features=frozenset()))
+    pair.drop()
+    pair.reconnect()
+    pair.pump()
+    assert [one.id for one in pair.registry] == ["s"]
+    assert list(pair.client.sessions) == ["s"]
+
+
 def test_a_close_ends_the_socket_for_both() -> None:
     """When a ``Close`` arrives, both ends notice that the socket is gone."""
     pair = AspPair()
