@@ -18,7 +18,7 @@ from palaver.client.transport import Patience
 from palaver.errors import PeerRefused, PeerUnreachable
 from palaver.protocols.asp.client_session import SessionRequest
 from palaver.protocols.asp.config import AudioConfig, Framing, NegotiatedConfig, VADConfig
-from palaver.protocols.asp.errors import ErrorCode, Misuse
+from palaver.protocols.asp.errors import ErrorCode, Misuse, Rejection, protocol_error
 from palaver.protocols.asp.events import (
     AudioReceived,
     ConfigMismatched,
@@ -533,7 +533,41 @@ async def test_a_configuration_that_cannot_be_applied(server: AspServer) -> None
         assert len(await heard(good, 1)) == 1
         with pytest.raises(RuntimeError, match="no such detector"):
             await good.update(VADConfig(threshold=0.9))
-        assert isinstance((await rest(good))[-1], SessionClosed)
+        closed = (await rest(good))[-1]
+        assert isinstance(closed, SessionClosed)
+        assert closed.reason == "vad_initialization_error"
+        assert [event.error.code for event in await server.until(ErrorReceived, 2)] == [3003, 3003]
+
+
+async def test_a_configuration_that_is_refused(server: AspServer) -> None:
+    """An application may refuse a configuration in the words of the protocol."""
+
+    def refuse(session_id: str, _: NegotiatedConfig) -> Applied:
+        error = protocol_error(ErrorCode.VAD_INITIALIZATION_ERROR, "no model is loaded")
+        raise Rejection(error, session_id)
+
+    async with AspClient(server.url, configure=refuse) as client:
+        with pytest.raises(PeerRefused, match="no model is loaded") as refusal:
+            await client.start_session()
+    assert refusal.value.code == 3003
+
+
+async def test_values_that_cannot_be_gone_back_to(server: AspServer) -> None:
+    """Where the end of a turn cannot be applied the session ends, and whoever ended it is told."""
+    ran: list[float] = []
+
+    def once(_: str, config: NegotiatedConfig) -> Applied:
+        if config.vad.threshold in ran:
+            raise RuntimeError("it is gone")
+        ran.append(config.vad.threshold)
+        return Applied(config.audio, config.vad)
+
+    async with AspClient(server.url, configure=once) as client:
+        session = await client.start_session()
+        await session.update(VADConfig(threshold=0.9), for_turn=True)
+        with pytest.raises(RuntimeError, match="it is gone"):
+            await session.commit()
+        assert isinstance((await rest(session))[-1], SessionClosed)
 
 
 async def test_the_server_ends_a_session(server: AspServer, client: AspClient) -> None:

@@ -21,7 +21,13 @@ from palaver.errors import PeerError, PeerUnreachable
 from palaver.protocols.asp import events as happened
 from palaver.protocols.asp.client_session import SessionRequest
 from palaver.protocols.asp.config import Framing, NegotiatedConfig, ProtocolCapabilities
-from palaver.protocols.asp.errors import ErrorCode, Misuse, field_error
+from palaver.protocols.asp.errors import (
+    ErrorCode,
+    Misuse,
+    Rejection,
+    field_error,
+    protocol_error,
+)
 from palaver.protocols.asp.events import Event, SessionClosed
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Feature, SessionStartMessage
@@ -60,7 +66,8 @@ class AspClient:
         patience: How to wait, and when to give up.
         configure: What the application runs for a negotiated configuration. It is called with
             the session's id before audio flows, and again whenever the values change; what it
-            returns is compared with what the server runs.
+            returns is compared with what the server runs. What it raises ends that session, and
+            is raised where the session was started or updated.
         reconnect: Whether to try again what did not work, and to bring sessions back.
         legacy: Speak the protocol before ASP, whatever the server shows.
         observe: Told each message, and when it went.
@@ -158,9 +165,11 @@ class AspClient:
         self._lines[request.session_id] = line
         try:
             await self._open(line)
-        except BaseException:
+        except BaseException as error:
             line.abandon()
             self._forget(line)
+            if isinstance(error, AspRefused) and line.failure is not None:
+                raise line.failure from None
             raise
         return CallSession(line)
 
@@ -203,8 +212,6 @@ class AspClient:
             raise Unanswered(str(misuse)) from misuse
         where = shown(self.url)
         if isinstance(event, happened.SessionOpened):
-            if line.failure is not None:
-                raise line.failure
             return
         if isinstance(event, happened.SessionRejected | happened.ConfigMismatched):
             raise refused(event)
@@ -233,13 +240,19 @@ class AspClient:
         self._lines[line.request.session_id] = line
 
     def _configured(self, session_id: str, config: NegotiatedConfig) -> Applied:
+        failure: Exception
         try:
             return self._configure(session_id, config)
+        except Rejection as error:
+            rejection, failure = error, AspRefused((error.error,))
         except Exception as error:  # noqa: BLE001 # whatever the application raises: one call fails
             log().exception("asp_configure_failed", session_id=session_id)
-            if session_id in self._lines:
-                self._lines[session_id].failure = error
-            return Applied(config.audio, config.vad)
+            text = "the client cannot run what was negotiated"
+            problem = protocol_error(ErrorCode.VAD_INITIALIZATION_ERROR, text)
+            rejection, failure = Rejection(problem, session_id), error
+        if session_id in self._lines:
+            self._lines[session_id].failure = failure
+        raise rejection
 
     # --- coming back ------------------------------------------------------------------------
 

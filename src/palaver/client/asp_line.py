@@ -152,7 +152,7 @@ class Line:
         self.ending = False
         """Whether the application has asked for the end."""
         self.failure: Exception | None = None
-        """What the application raised when it was to apply a configuration."""
+        """Why the application could not run a configuration, if it could not."""
         self.update_turn = asyncio.Lock()
         self._stage = _Stage.GONE
         self._had_session = False
@@ -236,7 +236,7 @@ class Line:
         self.inbox.end()
         self._settled(closed)
         if self._update is not None and not self._update.done():
-            self._update.set_exception(SessionOver(self.id, closed.reason))
+            self._update.set_exception(self.failure or SessionOver(self.id, closed.reason))
         self.over.set()
         self._moved.set()
         self._on_over(self)
@@ -272,8 +272,6 @@ class Line:
             self._had_session = True
             self.id, self.config = self.core.id, event.config
             self._settled(event)
-            if self.failure is not None:
-                self.hang_up("configure_failed")
         elif isinstance(event, _START_FAILURES) or (
             isinstance(event, happened.ErrorSent) and event.error.code in _BAD_ANSWERS
         ):
@@ -302,8 +300,6 @@ class Line:
         if self._update is not None and not self._update.done():
             self._answer_update(self._update, event)
         self.inbox.put(event)
-        if self.failure is not None and self.core.open:
-            self.hang_up("configure_failed")
 
     def _settled(self, event: Event) -> None:
         if self._outcome is not None and not self._outcome.done():
@@ -322,10 +318,7 @@ class Line:
 
     def _answer_update(self, update: asyncio.Future[ConfigSwitched], event: Event) -> None:
         if isinstance(event, ConfigSwitched) and event.cause != "turn_over":
-            if self.failure is None:
-                update.set_result(event)
-            else:
-                update.set_exception(self.failure)
+            update.set_result(event)
         elif isinstance(event, happened.UpdateRejected | happened.ConfigMismatched):
             update.set_exception(refused(event))
         elif isinstance(event, happened.RequestTimedOut):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Literal, Self
 
@@ -10,6 +11,7 @@ from palaver.client.asp_line import CallEvent, Line
 from palaver.errors import PeerUnreachable
 from palaver.protocols.asp.client_session import ClientSession
 from palaver.protocols.asp.config import NegotiatedConfig, VADConfig
+from palaver.protocols.asp.errors import Rejection
 from palaver.protocols.asp.events import ConfigSwitched, SessionClosed
 from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.messages import (
@@ -96,17 +98,13 @@ class CallSession:
 
     async def commit(self) -> ConfigSwitched | None:
         """Say that the utterance is complete; return the switch where that ends an override."""
-        core = self._line.session()
-        return None if core is None else await self._ended_turn(core.commit(self._now))
+        return await self._say(lambda core: core.commit(self._now))
 
     async def report_speech(
         self, message: AudioSpeechStartMessage | AudioSpeechEndMessage
     ) -> ConfigSwitched | None:
         """Say what the client's detector found; return the switch where that ends an override."""
-        core = self._line.session()
-        return (
-            None if core is None else await self._ended_turn(core.report_speech(message, self._now))
-        )
+        return await self._say(lambda core: core.report_speech(message, self._now))
 
     async def update(self, vad: VADConfig, *, for_turn: bool = False) -> ConfigSwitched:
         """Ask for other VAD values: only the fields that were given. Return from when they hold.
@@ -194,10 +192,20 @@ class CallSession:
                 return core
             await self._line.moves()
 
-    async def _ended_turn(self, switched: ConfigSwitched | None) -> ConfigSwitched | None:
+    async def _say(
+        self, act: Callable[[ClientSession], ConfigSwitched | None]
+    ) -> ConfigSwitched | None:
+        """Say what may end a turn."""
+        line = self._line
+        core = line.session()
+        if core is None:
+            return None
+        try:
+            switched = act(core)
+        except Rejection as rejection:  # what held before the turn cannot be run any more
+            line.hang_up("configure_failed")
+            raise line.failure or rejection from None
         if switched is not None:
-            self._line.take(switched)
-        if self._line.failure is not None:
-            raise self._line.failure
-        await self._line.flush()
+            line.take(switched)
+        await line.flush()
         return switched
