@@ -204,6 +204,7 @@ class ClientConnection(Connection[ClientSession]):
         if found["type"] == "error":
             problem = legacy.read_error(text)
             if problem is not None:
+                self._count(found, now)
                 return [*events, *self._legacy_error(problem, now)]
         session = self.sessions.get(session_id_of(found) or "")
         if session is not None and session.legacy_mode:
