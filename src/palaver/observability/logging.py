@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import MutableMapping
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -28,8 +29,13 @@ def redact(
     return event
 
 
+@lru_cache(maxsize=1_024)
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET_WORDS)
+
+
 def _redacted(key: object, value: Any) -> Any:
-    if any(word in str(key).lower() for word in _SECRET_WORDS):
+    if _is_secret(str(key)):
         return _HIDDEN
     if isinstance(value, dict):
         return {inner: _redacted(inner, found) for inner, found in value.items()}

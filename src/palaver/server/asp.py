@@ -242,4 +242,4 @@ def _congested(session: ServerSession) -> bool:
 def _iso(seconds: float) -> str:
     """Return a time as ``timestamp`` spells it: ISO 8601, UTC, milliseconds, ``Z``."""
     moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

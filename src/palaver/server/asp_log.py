@@ -28,20 +28,22 @@ def log_event(event: happened.Event, sessions: Sessions) -> None:
 
 
 def log_sent(output: Iterable[happened.Output]) -> None:
-    """Write the type of each message that is sent, at level debug."""
-    if not _log.is_enabled_for(_DEBUG):
+    """Write the type of each message that is sent, at level debug; audio has no line."""
+    # To ask whether a level is enabled costs a fifth of an audio message.
+    told = [one for one in output if not isinstance(one, bytes)]
+    if not told or not _log.is_enabled_for(_DEBUG):
         return
-    for one in output:
+    for one in told:
         if isinstance(one, str):
             _log.debug("asp_sent", **message_values(one))
-        elif isinstance(one, happened.Close):
+        else:
             _log.debug("asp_closing", code=one.code, reason=one.reason)
 
 
-def log_received(data: str | bytes) -> None:
+def log_received(text: str) -> None:
     """Write the type of a message that came, at level debug."""
-    if isinstance(data, str) and _log.is_enabled_for(_DEBUG):
-        _log.debug("asp_received", **message_values(data))
+    if _log.is_enabled_for(_DEBUG):
+        _log.debug("asp_received", **message_values(text))
 
 
 def _who(session_id: str, sessions: Sessions) -> dict[str, Any]:

@@ -131,21 +131,24 @@ class AspSocket:
 
     def _take(self, messages: list[str | bytes]) -> None:
         connection, server = self._connection, self._server
+        deadlines_moved = False  # audio moves none
         self._reading = True
         try:
             for data in messages:
-                now = server.now()
-                log_received(data)
                 if isinstance(data, str):
-                    events = connection.receive_text(data, now)
+                    deadlines_moved = True
+                    log_received(data)
+                    events = connection.receive_text(data, server.now())
+                    self._flush()  # the answer goes before the log, the metrics and the agent
                 else:
-                    events = connection.receive_bytes(data, now)
+                    events = connection.receive_bytes(data, server.now())
                 if events:
                     server.take(events)
         finally:
             self._reading = False
         self._flush()
-        self._set_timer()
+        if deadlines_moved:
+            self._set_timer()
 
     # --- out --------------------------------------------------------------------------------
 

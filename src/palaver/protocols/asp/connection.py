@@ -50,6 +50,7 @@ class Connection(ABC, Generic[SessionT]):
         self.closing: Close | None = None
         self.congested = False
         """Whether the peer has not taken yet what it was sent; the shell says so."""
+        self._peer = Side.CLIENT if self.side is Side.SERVER else Side.SERVER
         self._stamp = stamp
         self._on_output = on_output
         self._keys: dict[FrameKey, SessionT] = {}
@@ -81,7 +82,7 @@ class Connection(ABC, Generic[SessionT]):
         if self.closing is not None or self.state is LinkState.CLOSED:
             return []
         try:
-            frame = unpack(data, self._other_side(), numbered=None in self._keys)
+            frame = unpack(data, self._peer, numbered=None in self._keys)
         except Rejection as rejection:
             return self._refuse_audio(rejection, None, now)
         session = self._keys.get(frame.key)
@@ -195,9 +196,6 @@ class Connection(ABC, Generic[SessionT]):
     def _send(self, message: ASPMessage, now: float) -> None:
         self.put(message.to_json(self._stamp(now)))
 
-    def _other_side(self) -> Side:
-        return Side.CLIENT if self.side is Side.SERVER else Side.SERVER
-
     def _count(self, found: dict[str, Any], now: float) -> None:
         """Count a message of a session before it is looked at: its sender has counted it."""
         session = self.sessions.get(session_id_of(found) or "")
@@ -222,11 +220,11 @@ class Connection(ABC, Generic[SessionT]):
         """
         kind = message.message_type
         session_id = message.session_id if isinstance(message, SessionMessage) else None
-        if self._other_side() not in message.sender:
+        if self._peer not in message.sender:
             raise Rejection(
                 protocol_error(
                     ErrorCode.INVALID_MESSAGE_TYPE,
-                    f"type: {kind} is not sent by a {self._other_side()}",
+                    f"type: {kind} is not sent by a {self._peer}",
                     pointer="/type",
                 ),
                 session_id,

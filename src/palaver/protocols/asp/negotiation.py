@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -142,6 +143,7 @@ def _within(name: str, value: Any) -> tuple[Any, str]:
     return value, ""
 
 
+@lru_cache(maxsize=16)
 def _supported(capabilities: ProtocolCapabilities) -> dict[str, tuple[Any, ...]]:
     """Return what may stand in each field of the audio: what is listed, and legal."""
     return {
