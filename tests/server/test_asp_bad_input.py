@@ -157,7 +157,6 @@ ERRORS: list[tuple[str | dict[str, Any], int, str | None, str | None]] = [
     (of("dtmf", digit="E"), 1001, "/digit", ME),
     (of("dtmf", digit="11"), 1001, "/digit", ME),
     (of("audio.speech_end", duration_ms=-1), 1001, "/duration_ms", ME),
-    (of("protocol.error", error={}), 0, None, ME),  # an error is never answered
     (of("x" * 10_000), 1003, "/type", ME),
     ({"type": "dtmf", "session_id": ME, "digit": "1", "more": "x" * 70_000}, 1001, "", NOBODY),
     (json.dumps(of("audio.end", more="x" * 10_000_000)), 1001, "", NOBODY),
