@@ -13,6 +13,7 @@ from palaver.protocols.asp.events import (
     ErrorSent,
     MessagesLost,
     SessionClosed,
+    SessionResumed,
 )
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Side
@@ -105,6 +106,15 @@ def test_a_server_that_does_not_go_on(members: dict[str, str]) -> None:
     assert peer.say("session.resumed", session_id="s", **members) == []
     assert peer.told(SessionClosed) == [SessionClosed("s", "resume_refused")]
     assert session.state is SessionState.CLOSED
+
+
+def test_an_answer_that_says_no_more_than_it_must() -> None:
+    """Without ``sending_from`` nothing is lost; without a token the one before is tried again."""
+    session, peer = detached()
+    peer.say("session.resumed", session_id="s", status="accepted", received=0)
+    assert peer.told(SessionResumed) == [SessionResumed("s", 0)]
+    assert peer.told(MessagesLost) == []
+    assert (session.received, session.token) == (0, "token-1")
 
 
 def test_a_resumption_that_nobody_asked_for() -> None:

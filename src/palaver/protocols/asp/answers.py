@@ -197,7 +197,7 @@ def _on_resumed(
             ErrorSent(session.id, rejection.error),
             *abandoned(socket, session, "resume_refused", now),
         ]
-    session.token = message.resume_token
+    session.token = message.resume_token or session.token
     session.resume_until = None
     session.link = socket
     socket.attach(session)
