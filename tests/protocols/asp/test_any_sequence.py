@@ -380,7 +380,7 @@ class ClientWorld:
             check_session(session, Side.CLIENT)
         for session_id, session in self.end.sessions.items():
             assert session.id == session_id
-            assert session.link in {self.end, None}
+            assert session.link is self.end or session.waiting is not None
             assert session.state not in {SessionState.CLOSED, SessionState.IDLE}
             if session.waiting is not None and self.end.closing is None:
                 assert self.end.next_timeout() is not None

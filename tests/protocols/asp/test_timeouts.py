@@ -392,6 +392,23 @@ def test_open_requests_get_their_time_again(
     assert pair.client.next_timeout() == (21.0 + seconds if seconds else None)
 
 
+@pytest.mark.parametrize(("_name", "ask", "_seconds"), open_requests())
+def test_what_is_asked_while_resuming_does_not_stop_the_wait(
+    _name: str, ask: Callable[[ClientSession, float], None], _seconds: float
+) -> None:
+    """A resumption without an answer is given up in time, whatever was asked for meanwhile."""
+    pair = AspPair()
+    session = pair.open(SessionRequest(session_id="s"))
+    pair.drop()
+    pair.reconnect()
+    ask(session, pair.now)
+    assert pair.client.next_timeout() == 10.0
+    pair.wait(10.0)
+    assert pair.told(Side.CLIENT, RequestTimedOut) == [RequestTimedOut("s", "session.resume")]
+    assert session.state is SessionState.CLOSED
+    assert pair.client.sessions == {}
+
+
 def test_a_client_knows_how_long_its_session_waits() -> None:
     """From the loss of the socket on, for as long as the server said; a second loss adds none."""
     pair = AspPair(limits=Limits(resume_window=12.0))

@@ -165,7 +165,7 @@ class ClientSession(Session[Link]):
         self._update = message
         self.undecided_from = self.next_seq
         self._undecided_samples = self.samples_sent
-        self.waiting = _Waiting(message.message_type, now + self.limits.update_timeout)
+        self._wait_here(message.message_type, now + self.limits.update_timeout)
 
     def end(self, now: float, reason: str = "call_hangup") -> None:
         """End the session; a legacy server does not answer that, so there it is over at once.
@@ -181,7 +181,7 @@ class ClientSession(Session[Link]):
             self.leave()
             return
         self.send(SessionEndMessage(session_id=self.id, reason=reason), now)
-        self.waiting = _Waiting("session.end", now + self.limits.end_timeout)
+        self._wait_here("session.end", now + self.limits.end_timeout)
 
     def cancel_response(
         self,
@@ -243,6 +243,11 @@ class ClientSession(Session[Link]):
             self.waiting = _Waiting("session.update", now + self.limits.update_timeout)
         elif self.state is SessionState.ENDING:
             self.waiting = _Waiting("session.end", now + self.limits.end_timeout)
+
+    def _wait_here(self, message_type: str, until: float) -> None:
+        """Have an answer come in time; without a socket, it is the resumption that has to."""
+        if self.link is not None:
+            self.waiting = _Waiting(message_type, until)
 
     def override(self, vad: VADConfig, now: float) -> None:
         """Do what the server asks for in the next turn, once no update is open."""
