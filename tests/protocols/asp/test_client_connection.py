@@ -136,6 +136,7 @@ def test_a_session_that_was_rejected() -> None:
     peer.say("session.started", session_id="s", status="rejected", errors=[error])
     assert [one.code for one in peer.told(SessionRejected)[0].errors] == [2001]
     assert session.state is SessionState.IDLE
+    assert session.link is None
     assert peer.end.sessions == {}
     assert peer.end.next_timeout() is None
     peer.end.start(session, 0.0)

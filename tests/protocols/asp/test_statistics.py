@@ -70,7 +70,7 @@ def test_how_long_answers_take() -> None:
     for begin, latency in ((10.0, 0.7), (20.0, 0.2)):
         peer.now = begin
         peer.say("audio.end", session_id="s")
-        session.start_response(begin + 0.1)
+        session.start_response(begin)
         session.send_audio(FRAME, begin + latency)
         session.send_audio(FRAME, begin + 5.0)
         session.end_response(begin + 6.0)
