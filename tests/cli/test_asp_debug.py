@@ -20,7 +20,7 @@ import pytest
 
 from palaver.cli.asp_audio import frames_of
 from palaver.errors import ConfigError
-from palaver.protocols.asp.config import AudioConfig, AudioEncoding, VADConfig
+from palaver.protocols.asp.config import AudioConfig, AudioEncoding, VADConfig, config_digest
 from tests.cli.conftest import Ended, Run
 from tests.client.asp_server import CAPABILITIES, asp_server, listening
 from tests.client.legacy_server import legacy_server
@@ -31,6 +31,7 @@ STEPS = [
     "protocol.capabilities received",
     "session.start sent",
     "session.started received",
+    "session.confirm sent",
     "session.end sent",
     "session.ended received",
 ]
@@ -67,6 +68,11 @@ def data(ended: Ended) -> dict[str, Any]:
     return found
 
 
+def row(ended: Ended, name: str) -> list[str]:
+    """Return what people read beside a name."""
+    return next(line for line in ended.out.splitlines() if line.startswith(name)).split()[1:]
+
+
 def test_text(run: Run, desk: Server) -> None:
     """People read the steps with their times, and what both sides run."""
     ended = run("asp", "debug", desk.url)
@@ -76,6 +82,8 @@ def test_text(run: Run, desk: Server) -> None:
         assert words in ended.out
     assert "digest: the same on both sides, sha256:" in ended.out
     assert "ended after" in ended.out
+    assert row(ended, "audio.framing") == ["hash12"]
+    assert row(ended, "vad.enabled") == ["true"]
     assert "\x1b" not in ended.out
 
 
@@ -132,7 +140,7 @@ def test_adjustments(run: Run, desk: Server) -> None:
         "16000", "44100", "44100 is not supported; 16000 is the nearest that is",
     ]  # fmt: skip
     assert lines["vad.silence_threshold_ms"][1:] == ["100", "50", "below the minimum of 100"]
-    assert lines["vad.enabled"][1] == "False"
+    assert lines["vad.enabled"][1] == "false"
 
 
 def test_an_update(run: Run, desk: Server) -> None:
@@ -145,11 +153,31 @@ def test_an_update(run: Run, desk: Server) -> None:
     )
     assert "vad.min_speech_ms: 1 was asked for: below the minimum of 100" in ended.out
     assert "digest: the same on both sides" in ended.out
+    assert row(ended, "vad.threshold") == ["0.7"]
+    assert row(ended, "vad.min_speech_ms")[:2] == ["100", "1"]
     found = data(run(*args, "--json"))
+    assert found["started"]["vad"]["threshold"] == 0.5
+    assert found["negotiated"]["vad"]["threshold"] == 0.7
+    agreed = found["negotiated"]
+    ours = config_digest(
+        AudioConfig.model_validate(agreed["audio"]), VADConfig.model_validate(agreed["vad"])
+    )
+    assert found["digest"]["ours"] == ours
     assert found["update"]["negotiated"]["vad"]["threshold"] == 0.7
     assert found["digest"]["same"] is True
     names = [step["name"] for step in found["steps"]]
-    assert names[4:6] == ["session.update sent", "session.updated received"]
+    assert names[5:7] == ["session.update sent", "session.updated received"]
+
+
+def test_what_was_adjusted_before_an_update(run: Run, desk: Server) -> None:
+    """Reasons from the start stay beside the values that the update leaves, and only there."""
+    ended = run(
+        "asp", "debug", desk.url, "--vad", "threshold=2", "--vad", "min_speech_ms=1",
+        "--update", "threshold=0.7", "--update", "enabled=false",
+    )  # fmt: skip
+    assert row(ended, "vad.threshold") == ["0.7"]
+    assert row(ended, "vad.min_speech_ms")[:2] == ["100", "1"]
+    assert "update: enabled true → false, threshold 1.0 → 0.7, " in ended.out
 
 
 @pytest.mark.parametrize("encoding", list(AudioEncoding))
@@ -170,10 +198,23 @@ def test_audio(run: Run, encoding: str) -> None:
         assert found["result"] == "ok"
         assert (found["audio"]["frames_sent"], found["audio"]["frames_received"]) == (20, 20)
         assert found["ended"]["statistics"]["audio_frames_received"] == 20
-        step = next(step for step in found["steps"] if step["name"] == "audio sent, and answered")
-        assert step["ms"] >= 190
+        step = next(step for step in found["steps"] if step["name"] == "audio sent")
+        assert step["ms"] >= 150
         text = run("asp", "debug", server.url, "--audio", "0.1", "--timeout", "0.3").out
         assert "audio: 5 frames sent, 5 received" in text
+
+
+def test_audio_without_an_answer(run: Run) -> None:
+    """Where nothing comes back, that is said."""
+    with running(asp_server(echoes=False)) as server:
+        ended = run("asp", "debug", server.url, "--audio", "0.1", "--timeout", "0.2")
+    assert ended.code == 0
+    assert (
+        "audio: 5 frames sent, none received: the server did not answer (asp_echo_test makes it)\n"
+        in ended.out
+    )
+    assert "audio sent " in ended.out
+    assert "answered" not in ended.out
 
 
 def test_a_file(run: Run, tmp_path: Path) -> None:
@@ -216,9 +257,14 @@ def test_legacy(run: Run, desk: Server) -> None:
     ended = run("asp", "debug", desk.url, "--legacy")
     assert ended.code == 0
     assert "the protocol before ASP is spoken" in ended.out
-    assert "legacy mode: nothing is negotiated with this server" in ended.out
+    assert "legacy mode: nothing is negotiated\n" in ended.out
+    assert "digest: not compared: not in legacy mode" in ended.out
+    assert "audio.sample_rate" in ended.out
+    assert "vad." not in ended.out
+    assert "no capabilities" not in ended.out
     found = data(run("asp", "debug", desk.url, "--legacy", "--json"))
     assert found["legacy_mode"] is True
+    assert found["negotiated"]["vad"] is None
     start = next(one["message"] for one in found["messages"] if one["direction"] == "sent")
     assert set(start) == {"type", "session_id", "call_id", "audio_config"}
 
@@ -231,7 +277,7 @@ def test_a_legacy_server(run: Run) -> None:
         assert (found["result"], found["legacy_mode"], found["capabilities"]) == ("ok", True, None)
         ended = run(*args)
         assert (ended.code, ended.err) == (0, "")
-        assert "no capabilities came" in ended.out
+        assert "no capabilities came in time: the protocol before ASP is spoken" in ended.out
 
 
 def test_digests_that_differ(run: Run) -> None:
@@ -255,6 +301,7 @@ def test_an_update_that_is_rejected(run: Run) -> None:
         assert "not configurable" in ended.out
         assert "session.updated received" in ended.out
         assert "rejected: 3002" in ended.out
+        assert "digest: the same on both sides" in ended.out
 
 
 @asynccontextmanager
@@ -284,6 +331,32 @@ def test_nobody_there(run: Run) -> None:
     ended = run("asp", "debug", "ws://127.0.0.1:1", "--timeout", "1")
     assert ended.code == 3
     assert ended.err.startswith("palaver: ws://127.0.0.1:1/asp does not answer: ")
+    assert ended.out == "ws://127.0.0.1:1/asp\n"
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1:1", "ws://", "ws://127.0.0.1:x"])
+def test_no_address(run: Run, url: str) -> None:
+    """What is no address of a server is wrong usage."""
+    ended = run("asp", "debug", url)
+    text = f"palaver: {url!r} is no address of an ASP server: write ws://HOST:PORT\n"
+    assert (ended.code, ended.out, ended.err) == (2, "", text)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--update", "threshold=0.7"],
+        ["--vad", "threshold=0.7"],
+        ["--framing", "asp16"],
+        ["--negotiation", "strict"],
+        ["--version", "2.0.0"],
+    ],
+)
+def test_what_legacy_does_not_know(run: Run, args: list[str]) -> None:
+    """What only ASP has makes no sense with the protocol before it."""
+    ended = run("asp", "debug", "ws://127.0.0.1:1", "--legacy", *args)
+    text = f"palaver: --legacy does not go with {args[0]}: the protocol before ASP has none\n"
+    assert (ended.code, ended.out, ended.err) == (2, "", text)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +372,7 @@ def test_nobody_there(run: Run) -> None:
         (["--audio", "-1"], "--audio -1: must be a file, or up to 600 seconds"),
         (["--encoding", "x" * 40], "--encoding: must be 'pcm_s16le', 'mulaw' or 'alaw'"),
         (["--sample-rate", "9" * 20], "--sample-rate: must be at most "),
+        (["--session-id", ""], "session_id: must not be empty"),
         (["--session-id", "x" * 129], "session_id: must have at most 128 characters"),
     ],
 )
@@ -309,13 +383,14 @@ def test_wrong_usage(run: Run, args: list[str], text: str) -> None:
     assert text in ended.err
 
 
-def test_colour_on_a_terminal(desk: Server) -> None:
-    """A terminal gets colours."""
+def on_a_terminal(*args: str) -> tuple[int, str]:
+    """Run ``palaver asp debug`` on a terminal; return its exit code and all that is read there."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "palaver", "asp", "debug", desk.url, "--vad", "threshold=2"],
+        [sys.executable, "-m", "palaver", "asp", "debug", *args],
         stdout=theirs,
+        stderr=theirs,
         env=environment | {"TERM": "xterm", "COLUMNS": "200"},
     )
     os.close(theirs)
@@ -326,9 +401,23 @@ def test_colour_on_a_terminal(desk: Server) -> None:
     except OSError:  # the other end is closed
         pass
     os.close(ours)
-    assert process.wait(20) == 0
-    assert b"\x1b[33m" in said
-    assert b"\x1b[32mdigest: the same on both sides" in said
+    return process.wait(20), said.decode()
+
+
+def test_colour_on_a_terminal(desk: Server) -> None:
+    """A terminal gets colours."""
+    code, said = on_a_terminal(desk.url, "--vad", "threshold=2")
+    assert code == 0
+    assert "\x1b[33m" in said
+    assert "\x1b[32mdigest: the same on both sides" in said
+
+
+def test_a_rejection_on_a_terminal(desk: Server) -> None:
+    """A terminal shows a rejection once: on the line that every error has."""
+    code, said = on_a_terminal(desk.url, "--sample-rate", "44100")
+    assert code == 4
+    assert said.count("44100 is not supported") == 1
+    assert "palaver: audio.sample_rate: 44100 is not supported" in said
 
 
 def test_tones() -> None:

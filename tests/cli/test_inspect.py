@@ -20,7 +20,14 @@ def test_text(run: Run, desk: Server) -> None:
     assert ended.out.startswith("desk 2.0.0: Says, holds, asks and breaks\n")
     for words in ("streaming: yes; readiness: ready", "A2A 1.0", "A2A 0.3", "Says the words again"):
         assert words in ended.out
-    for words in ("calls (ASP)", "8000, 16000", "pcm_s16le, mulaw, alaw", "session_resume"):
+    address = f"{desk.url.replace('http', 'ws')}/asp"
+    for words in (
+        "calls (ASP)",
+        address,
+        "8000, 16000",
+        "pcm_s16le, mulaw, alaw",
+        "session_resume",
+    ):
         assert words in ended.out
 
 

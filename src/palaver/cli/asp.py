@@ -17,7 +17,7 @@ from palaver.client.asp_config import read_setting
 from palaver.client.asp_dial import asp_url
 from palaver.client.transport import Patience
 from palaver.engine.clock import new_id
-from palaver.errors import ConfigError, PeerError
+from palaver.errors import ConfigError, PeerError, PeerUnreachable
 from palaver.observability.logging import configure_logging
 from palaver.protocols.asp.client_session import SessionRequest
 from palaver.protocols.asp.config import (
@@ -73,7 +73,8 @@ _Vad = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="A VAD value to ask for")
 ]
 _Negotiation = Annotated[
-    str, typer.Option(help="strict: audio that is not supported is rejected; or adjust")
+    str | None,
+    typer.Option(help="strict, if not given: audio that is not supported is rejected; or adjust"),
 ]
 _Metadata = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="Kept with the session")
@@ -103,7 +104,7 @@ def debug(  # noqa: PLR0913 # typer reads the options of a command from its para
     frame_ms: _FrameMs = 20,
     framing: _Framing = None,
     vad: _Vad = None,
-    negotiation: _Negotiation = "strict",
+    negotiation: _Negotiation = None,
     metadata: _Metadata = None,
     call_id: _CallId = None,
     session_id: _SessionId = None,
@@ -119,12 +120,15 @@ def debug(  # noqa: PLR0913 # typer reads the options of a command from its para
     What the server shows, what both sides agree on and why, whether both run the same, and how
     long each step took.
     """
+    address = _address(url)
+    if legacy:
+        _check_legacy(update, vad, framing, negotiation, version)
     request = SessionRequest(
-        session_id=session_id or new_id("debug"),
+        session_id=new_id("debug") if session_id is None else session_id,
         call_id=call_id,
         audio=_audio(sample_rate, encoding, frame_ms, framing),
         vad=_vad("--vad", vad),
-        negotiation=_mode(negotiation),
+        negotiation=_mode("strict" if negotiation is None else negotiation),
         metadata=dict(_pair("--metadata", one) for one in metadata or []) or None,
     )
     wanted = _Wanted(
@@ -137,10 +141,36 @@ def debug(  # noqa: PLR0913 # typer reads the options of a command from its para
     if audio is not None:
         check_source(audio)
     configure_logging("critical")
-    findings = asyncio.run(_look(url, wanted))
+    findings = asyncio.run(_look(address, wanted))
     (print_json if json else print_text)(findings)
     if findings.error is not None:
         raise findings.error
+
+
+def _address(url: str) -> str:
+    try:
+        return asp_url(url)
+    except PeerUnreachable as error:  # to a command, an address that is none is wrong usage
+        raise ConfigError(str(error)) from None
+
+
+def _check_legacy(
+    update: list[str] | None,
+    vad: list[str] | None,
+    framing: str | None,
+    negotiation: str | None,
+    version: str | None,
+) -> None:
+    given = {
+        "--update": update or None,
+        "--vad": vad or None,
+        "--framing": framing,
+        "--negotiation": negotiation,
+        "--version": version,
+    }
+    names = ", ".join(name for name, value in given.items() if value is not None)
+    if names:
+        raise ConfigError(f"--legacy does not go with {names}: the protocol before ASP has none")
 
 
 def _audio(sample_rate: int, encoding: str, frame_ms: int, framing: str | None) -> AudioConfig:
@@ -193,7 +223,7 @@ def _pair(option: str, given: str) -> tuple[str, str]:
 async def _look(url: str, wanted: _Wanted) -> Findings:
     loop = asyncio.get_running_loop()
     trace = Trace(loop.time())
-    findings = Findings(url=asp_url(url), request=wanted.request, trace=trace)
+    findings = Findings(url=url, request=wanted.request, trace=trace)
     seconds = wanted.timeout
     client = AspClient(
         url,
@@ -218,20 +248,22 @@ async def _look(url: str, wanted: _Wanted) -> Findings:
         findings.error = ConfigError(str(misuse))
     finally:
         findings.capabilities, findings.server_id = client.capabilities, client.server_id
-        findings.legacy_mode = client.legacy_mode
+        if findings.config is None:
+            findings.legacy_mode = client.legacy_mode
         await client.close()
     return findings
 
 
 async def _call(client: AspClient, wanted: _Wanted, findings: Findings) -> None:
     if client.legacy_mode:
-        what = "the protocol before ASP is spoken" if wanted.legacy else "no capabilities came"
+        what = "the protocol before ASP is spoken"
+        if not wanted.legacy:
+            what = f"no capabilities came in time: {what}"
         findings.trace.step(what, asyncio.get_running_loop().time())
     session = await client.start_session(wanted.request)
     findings.started(session)
     if wanted.update is not None:
         findings.switched = await session.update(wanted.update)
     if wanted.audio is not None:
-        findings.audio = await talk(session, wanted.audio, wanted.timeout)
-        findings.trace.step("audio sent, and answered", asyncio.get_running_loop().time())
+        findings.audio = await talk(session, wanted.audio, wanted.timeout, findings.trace.step)
     findings.ended = await session.end("debug_complete")

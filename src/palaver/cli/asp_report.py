@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from palaver.cli.asp_trace import Findings
 from palaver.client.asp import AspRefused
 from palaver.errors import ConfigError, PalaverError, PeerRefused, PeerUnreachable
-from palaver.protocols.asp.config import ProtocolCapabilities
+from palaver.protocols.asp.config import Framing, NegotiatedConfig, ProtocolCapabilities
 
 __all__ = ["capability_rows", "print_json", "print_text"]
 
@@ -32,20 +33,23 @@ def print_text(findings: Findings) -> None:
     """Print tables; in colour, where they go to a terminal."""
     console = Console(highlight=False)
     console.print(Text(findings.url, style="bold"), soft_wrap=True)
-    steps = Table("step", "took (ms)", "at (ms)", box=None, pad_edge=False)
-    for step in findings.trace.steps:
-        steps.add_row(step.name, f"{step.ms:.1f}", f"{step.at_ms:.1f}")
-    console.print(steps)
+    if findings.trace.steps:
+        steps = Table("step", "took (ms)", "at (ms)", box=None, pad_edge=False)
+        for step in findings.trace.steps:
+            steps.add_row(step.name, f"{step.ms:.1f}", f"{step.at_ms:.1f}")
+        console.print(steps)
     if findings.capabilities is not None:
         shown = Table("the server takes", "", box=None, pad_edge=False)
         for name, value in capability_rows(findings.capabilities, findings.server_id):
             shown.add_row(name, Text(value))
         console.print(shown)
-    if findings.config is not None:
-        console.print(_negotiated(findings))
+    if findings.final is not None:
+        console.print(_negotiated(findings.final, legacy=findings.legacy_mode))
     for text in _conclusions(findings):
         console.print(text, soft_wrap=True)
-    if isinstance(findings.error, AspRefused):
+    # On a terminal the error's own line, on stderr, says it right below.
+    told = console.is_terminal and sys.stderr.isatty()
+    if isinstance(findings.error, AspRefused) and not told:
         for error in findings.error.errors:
             line = f"rejected: {error.code} {error.name or ''}: {error.message}"
             console.print(Text(line, style=_BAD), soft_wrap=True)
@@ -72,21 +76,25 @@ def _list(values: tuple[Any, ...]) -> str:
     return ", ".join(str(one) for one in values) or "none"
 
 
-def _negotiated(findings: Findings) -> Table:
+def _said(value: Any) -> str:
+    """Return a value as a configuration spells it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _negotiated(config: NegotiatedConfig, *, legacy: bool) -> Table:
     table = Table("both run", "", "asked for", "why", box=None, pad_edge=False)
-    if findings.config is None:
-        return table
-    changed = {one.field: one for one in findings.config.adjustments}
-    for group in ("audio", "vad"):
-        values = getattr(findings.config, group).model_dump(mode="json", exclude_none=True)
-        for name, value in values.items():
+    changed = {one.field: one for one in config.adjustments}
+    values = config.model_dump(mode="json")
+    values["audio"]["framing"] = config.audio.framing or Framing.HASH12
+    for group in ("audio",) if legacy else ("audio", "vad"):
+        for name, value in values[group].items():
             field = f"{group}.{name}"
             one = changed.get(field)
             if one is None:
-                table.add_row(field, Text(str(value)), "", "")
+                table.add_row(field, Text(_said(value)), "", "")
             else:
-                asked = Text(str(one.requested), style=_CHANGED)
-                applied = Text(str(value), style=_CHANGED)
+                asked = Text(_said(one.requested), style=_CHANGED)
+                applied = Text(_said(value), style=_CHANGED)
                 table.add_row(field, applied, asked, Text(one.reason, style=_CHANGED))
     return table
 
@@ -95,9 +103,11 @@ def _conclusions(findings: Findings) -> Iterator[Text]:
     if findings.config is None:
         return
     if findings.legacy_mode:
-        yield Text("legacy mode: nothing is negotiated with this server", style=_CHANGED)
+        yield Text("legacy mode: nothing is negotiated", style=_CHANGED)
     digests = findings.digests
-    if digests is None:
+    if findings.legacy_mode:
+        yield Text("digest: not compared: not in legacy mode", style=_CHANGED)
+    elif digests is None:
         yield Text("digest: not compared; the server does not know it", style=_CHANGED)
     elif digests["same"]:
         yield Text(f"digest: the same on both sides, {digests['ours']}", style=_GOOD)
@@ -121,25 +131,29 @@ def _update(findings: Findings) -> Iterator[Text]:
         return
     before, after = findings.config.vad, switched.vad
     changes = [
-        f"{name} {getattr(before, name)} → {getattr(after, name)}"
+        f"{name} {_said(getattr(before, name))} → {_said(getattr(after, name))}"
         for name in type(after).model_fields
         if getattr(before, name) != getattr(after, name)
     ]
     what = ", ".join(changes) or "nothing changes"
     yield Text(f"update: {what}, from audio message {switched.seq} on")
     for one in switched.config.adjustments:
-        why = f"  {one.field}: {one.requested} was asked for: {one.reason}"
+        why = f"  {one.field}: {_said(one.requested)} was asked for: {one.reason}"
         yield Text(why, style=_CHANGED)
 
 
 def _heard(audio: dict[str, Any]) -> str:
+    sent, received = audio["frames_sent"], audio["frames_received"]
+    if received == 0:
+        why = "the server did not answer (asp_echo_test makes it)"
+        return f"audio: {sent} frames sent, none received: {why}"
     first = audio["first_audio_ms"]
     delay = "" if first is None else f", the first {first:.0f} ms after the end of what was said"
-    return f"audio: {audio['frames_sent']} frames sent, {audio['frames_received']} received{delay}"
+    return f"audio: {sent} frames sent, {received} received{delay}"
 
 
 def _as_data(findings: Findings) -> dict[str, Any]:
-    config, ended, switched = findings.config, findings.ended, findings.switched
+    ended, switched = findings.ended, findings.switched
     capabilities = findings.capabilities
     return {
         "url": findings.url,
@@ -152,7 +166,8 @@ def _as_data(findings: Findings) -> dict[str, Any]:
             {"name": step.name, "ms": step.ms, "at_ms": step.at_ms} for step in findings.trace.steps
         ],
         "capabilities": None if capabilities is None else capabilities.model_dump(mode="json"),
-        "negotiated": None if config is None else config.model_dump(mode="json"),
+        "started": _config(findings.config, legacy=findings.legacy_mode),
+        "negotiated": _config(findings.final, legacy=findings.legacy_mode),
         "features": sorted(findings.features),
         "digest": findings.digests,
         "update": None
@@ -172,6 +187,13 @@ def _as_data(findings: Findings) -> dict[str, Any]:
         },
         "messages": findings.trace.messages,
     }
+
+
+def _config(config: NegotiatedConfig | None, *, legacy: bool) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    shown = config.model_dump(mode="json")
+    return shown | {"vad": None} if legacy else shown
 
 
 def _result(error: PalaverError | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from palaver.cli.asp_audio import frames_of
@@ -16,11 +17,13 @@ _QUIET: Final = 2.0
 """Seconds without any news after which the server is taken to have said all."""
 
 
-async def talk(session: CallSession, source: str, patience: float) -> dict[str, Any]:
+async def talk(
+    session: CallSession, source: str, patience: float, step: Callable[[str, float], None]
+) -> dict[str, Any]:
     """Send a tone or a file and hear the answer; return how many frames went each way.
 
     The answer is over when the server says so, or says nothing for ``patience`` seconds, two at
-    most.
+    most. ``step`` is told when all was sent, and when waiting was over.
     """
     loop = asyncio.get_running_loop()
     audio = session.config.audio
@@ -34,6 +37,7 @@ async def talk(session: CallSession, source: str, patience: float) -> dict[str, 
             await session.send_audio(frame)
         await session.commit()
         ear.committed_at = ear.heard_at = loop.time()
+        step("audio sent", ear.committed_at)
         while not listening.done():
             left = ear.heard_at + min(_QUIET, patience) - loop.time()
             if left <= 0:
@@ -42,6 +46,7 @@ async def talk(session: CallSession, source: str, patience: float) -> dict[str, 
     finally:
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
+    step("waited for the answer", loop.time())
     return {
         "frames_sent": len(frames),
         "frames_received": ear.bytes // audio.bytes_per_frame,

@@ -16,7 +16,7 @@ from palaver.protocols.asp.messages import Feature
 
 __all__ = ["Findings", "Step", "Trace"]
 
-_ASKED: Final = frozenset({"session.start", "session.update", "session.end"})
+_ASKED: Final = frozenset({"session.start", "session.confirm", "session.update", "session.end"})
 _ANSWERED: Final = frozenset(
     {"protocol.capabilities", "session.started", "session.updated", "session.ended"}
 )
@@ -91,6 +91,7 @@ class Findings:
     legacy_mode: bool = False
     session_id: str | None = None
     config: NegotiatedConfig | None = None
+    """What was negotiated when the session started."""
     features: frozenset[Feature] = frozenset()
     switched: ConfigSwitched | None = None
     audio: dict[str, Any] | None = None
@@ -103,14 +104,36 @@ class Findings:
         self.features, self.legacy_mode = session.features, session.legacy_mode
 
     @property
+    def final(self) -> NegotiatedConfig | None:
+        """What holds at the end: what was started with, and the update over it."""
+        if self.config is None or self.switched is None:
+            return self.config
+        after = self.switched.config
+        again = {one.field for one in after.adjustments}
+        values = after.model_dump(mode="json")
+        still = [
+            one
+            for one in self.config.adjustments
+            if one.field not in again and _value(values, one.field) == one.applied
+        ]
+        return after.model_copy(update={"adjustments": (*still, *after.adjustments)})
+
+    @property
     def digests(self) -> dict[str, Any] | None:
         """What each side says that it runs, where the two compare it."""
-        if self.config is None or Feature.CONFIG_DIGEST not in self.features:
+        config = self.final
+        if config is None or Feature.CONFIG_DIGEST not in self.features:
             return None
-        answer = self.trace.last("session.updated") or self.trace.last("session.started") or {}
-        config = self.config if self.switched is None else self.switched.config
+        # An update that was rejected leaves what was started with.
+        kind = "session.started" if self.switched is None else "session.updated"
+        answer = self.trace.last(kind) or {}
         ours, theirs = config_digest(config.audio, config.vad), answer.get("config_digest")
         return {"ours": ours, "theirs": theirs, "same": ours == theirs}
+
+
+def _value(values: dict[str, Any], field: str) -> Any:
+    group, _, name = field.partition(".")
+    return values.get(group, {}).get(name)
 
 
 def _ms(seconds: float) -> float:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from palaver.cli.asp_report import capability_rows
 from palaver.client.asp import fetch_capabilities
+from palaver.client.asp_dial import asp_url, shown
 from palaver.client.discovery import base_url, fetch_card
 from palaver.client.transport import Patience, http_client
 from palaver.errors import PeerError
@@ -38,7 +39,7 @@ def inspect(
     if json:
         typer.echo(orjson.dumps(_as_data(card, ready, calls)).decode())
     else:
-        _print(card, ready, calls)
+        _print(url, card, ready, calls)
 
 
 async def _look(url: str) -> tuple[PeerCard, str, ProtocolCapabilities | None]:
@@ -61,9 +62,13 @@ async def _readiness(http: httpx2.AsyncClient, url: str) -> str:
 
 async def _capabilities(url: str) -> ProtocolCapabilities | None:
     try:
-        return await fetch_capabilities(f"{base_url(url)}/asp", _PATIENCE)
+        return await fetch_capabilities(_calls_url(url), _PATIENCE)
     except PeerError:
         return None
+
+
+def _calls_url(url: str) -> str:
+    return asp_url(f"{base_url(url)}/asp")
 
 
 def _as_data(card: PeerCard, ready: str, calls: ProtocolCapabilities | None) -> dict[str, Any]:
@@ -85,20 +90,21 @@ def _as_data(card: PeerCard, ready: str, calls: ProtocolCapabilities | None) -> 
     }
 
 
-def _print(card: PeerCard, ready: str, calls: ProtocolCapabilities | None) -> None:
+def _print(url: str, card: PeerCard, ready: str, calls: ProtocolCapabilities | None) -> None:
     console = Console(highlight=False)
     console.print(f"{card.name} {card.version}: {card.description}", markup=False)
     console.print(f"streaming: {'yes' if card.streaming else 'no'}; readiness: {ready}")
     table = Table("wire", "endpoint")
-    for url, generation in card.interfaces:
-        table.add_row(f"A2A {generation}", url)
+    for endpoint, generation in card.interfaces:
+        table.add_row(f"A2A {generation}", endpoint)
     console.print(table)
     skills = Table("skill", "what it does")
     for skill in card.skills:
         skills.add_row(skill.id, skill.description)
     console.print(skills)
     if calls is not None:
-        shown = Table("calls (ASP)", "")
+        takes = Table("calls (ASP)", "")
+        takes.add_row("address", Text(shown(_calls_url(url))))
         for name, value in capability_rows(calls):
-            shown.add_row(name, Text(value))
-        console.print(shown)
+            takes.add_row(name, Text(value))
+        console.print(takes)
