@@ -30,9 +30,9 @@ def test_they_have_the_same_tables() -> None:
 
 
 def test_they_have_the_same_links() -> None:
-    """The links are the same, but for the one to the other language."""
+    """The links are the same, each to the page in its language where there is one."""
     other = {"README.md", "README.pt-BR.md"}
-    english = [link for link in links(_ENGLISH) if link not in other]
+    english = [_in_portuguese(link) for link in links(_ENGLISH) if link not in other]
     assert [link for link in links(_PORTUGUESE) if link not in other] == english
 
 
@@ -41,6 +41,11 @@ def test_make_serve_takes_a_port_and_arguments() -> None:
     command = ["make", "--dry-run", "serve", "PORT=9000", "ARGS=--store memory:"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "palaver serve --port 9000 --store memory:" in " ".join(done.stdout.split())
+
+
+def _in_portuguese(link: str) -> str:
+    translated = re.sub(r"\.md$", ".pt-BR.md", link)
+    return translated if (ROOT / translated).exists() else link
 
 
 def _plain_blocks(document: Path) -> list[tuple[str, str | None, str]]:
