@@ -270,6 +270,9 @@ class AspClient:
 
     async def _bring_back(self, line: Line, closed: SessionClosed | None) -> None:
         """Resume the session of a line, or start another one, or tell that it is over."""
+        delay = line.hesitation(self._plan.patience)
+        if delay:
+            await asyncio.sleep(delay)
         if closed is None:
             closed = await self._resume(line)
         if closed is None or line.over.is_set():

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from palaver.client.asp_log import log, log_event
 from palaver.client.asp_socket import AspRefused, AspSocket, Time
+from palaver.client.transport import Patience
 from palaver.errors import PeerError, PeerUnreachable
 from palaver.protocols.asp import events as happened
 from palaver.protocols.asp.client_session import ClientSession, SessionRequest
@@ -160,6 +161,18 @@ class Line:
         self._update: asyncio.Future[ConfigSwitched] | None = None
         self._moved = asyncio.Event()
         self._acks_are_late = False
+        self._comebacks = 0
+        self._progress = (-1, -1)
+
+    def hesitation(self, patience: Patience) -> float:
+        """Return how long (s) to wait before a session is brought back: growing, without progress.
+
+        A server that takes a session and drops it at once would otherwise be asked for ever.
+        """
+        progress = (self.core.received, self.core.outgoing.first)
+        self._comebacks = self._comebacks + 1 if progress == self._progress else 0
+        self._progress = progress
+        return patience.delay(self._comebacks) if self._comebacks else 0.0
 
     # --- on and off a socket ----------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from palaver.protocols.asp.events import (
     SessionClosed,
     SessionDetached,
     SessionOpened,
+    SessionRejected,
 )
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.server_session import ServerSession
@@ -172,6 +173,8 @@ class AspEndpoint:
             log_event(event, self.sessions)
             if self._metrics is not None:
                 self._metrics.take(event)
+            if isinstance(event, SessionRejected):
+                continue  # a call of that id, if there is one, is another
             if isinstance(event, SessionOpened):
                 self._open(event.session_id)
             session_id = getattr(event, "session_id", None)

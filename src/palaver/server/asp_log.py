@@ -53,5 +53,5 @@ def _who(session_id: str, sessions: Sessions) -> dict[str, Any]:
     return {
         "call_id": session.call_id,
         "peer_version": session.peer_version,
-        "features": sorted(session.features),
+        "features": sorted(one.value for one in session.features),
     }

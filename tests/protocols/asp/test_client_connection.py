@@ -255,7 +255,7 @@ def test_a_start_that_would_be_too_long() -> None:
     """What the server would refuse unread is our own mistake; nothing of it is left."""
     peer = ready()
     session = peer.session(metadata={"note": "x" * 70_000})
-    with pytest.raises(Misuse, match="characters; 65536 may"):
+    with pytest.raises(Misuse, match="must be at most 8192 bytes of JSON"):
         peer.end.start(session, 0.0)
     assert session.state is SessionState.IDLE
     assert peer.end.sessions == {}

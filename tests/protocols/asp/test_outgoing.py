@@ -168,3 +168,11 @@ def test_a_session_that_cannot_be_resumed_keeps_nothing() -> None:
     session.start_response(0.0)
     assert [peer.audio("s") for _ in range(30)][24] == []
     assert (session.outgoing.following, session.received) == (0, 0)
+
+
+def test_a_rare_character_widens_a_text() -> None:
+    """What is kept is bounded by what it takes in memory: four bytes for each character then."""
+    outgoing = Outgoing(100, 1_000)
+    for _ in range(10):
+        outgoing.append("x" * 99 + "\N{GRINNING FACE}")
+    assert (outgoing.first, outgoing.following) == (8, 10)

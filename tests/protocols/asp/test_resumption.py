@@ -338,7 +338,6 @@ def test_a_resumption_that_is_given_up_holds_nothing() -> None:
 REFUSED: list[str | bytes] = [
     '{"type":"greeting","session_id":"s"}',
     '{"type":"dtmf","session_id":"s","digit":"x"}',
-    '{"type":"session.update","session_id":"s","vad":{"threshold":"high"}}',
     '{"type":"session.updated","session_id":"s"}',
     '{"type":"protocol.error","session_id":"s"}',
     '{"type":"session.ack","session_id":"s","received":1}',

@@ -119,14 +119,29 @@ def test_an_update_that_is_rejected() -> None:
 
 
 def test_a_wrong_type_is_refused() -> None:
-    """A value of the wrong type is 3001, points at the field, and changes nothing."""
+    """A value of the wrong type is rejected with 3001, points at the field, and changes nothing."""
     peer = RawClient()
     peer.start()
-    error = peer.say("session.update", session_id="s", vad={"threshold": "high"})[0]["error"]
+    answer = peer.say("session.update", session_id="s", vad={"threshold": "high"})[0]
+    assert (answer["type"], answer["status"]) == ("session.updated", "rejected")
+    error = answer["errors"][0]
     assert (error["code"], error["details"]) == (3001, {"pointer": "/vad/threshold"})
     session = peer.sessions.get("s")
     assert session is not None
     assert (session.state, session.config.vad) == (SessionState.ACTIVE, VADConfig())
+
+
+def test_an_update_that_cannot_be_read_is_counted() -> None:
+    """It is answered as an update, and counted as a message of the session."""
+    peer = RawClient()
+    peer.start()
+    session = peer.sessions.get("s")
+    assert session is not None
+    before = session.received
+    peer.say("session.update", session_id="s", vad={"threshold": "high"})
+    assert session.received == before + 1
+    peer.say("session.update", session_id="s", vad={"threshold": 0.7})
+    assert session.config.vad.threshold == 0.7
 
 
 def test_an_update_of_no_session() -> None:

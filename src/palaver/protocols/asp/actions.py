@@ -33,7 +33,7 @@ from palaver.protocols.asp.negotiation import Negotiation, negotiate_vad
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.sessions import Sessions
 
-__all__ = ["ACTIONS", "Action"]
+__all__ = ["ACTIONS", "Action", "not_updated"]
 
 Action: TypeAlias = Callable[[Sessions, ServerSession, ASPMessage, float], list[Event]]
 
@@ -50,13 +50,13 @@ def _on_update(
             "scope: turn needs the feature turn_overrides, which was not agreed on",
             pointer="/scope",
         )
-        return _not_updated(session, error, now)
+        return not_updated(session, error, now)
     capabilities = sessions.capabilities
     if session.legacy_mode or not capabilities.vad_configurable:
         error = protocol_error(
             ErrorCode.VAD_NOT_CONFIGURABLE, "vad: the server does not let clients configure it"
         )
-        return _not_updated(session, error, now)
+        return not_updated(session, error, now)
     base = session.config.vad if for_turn else session.lasting_vad
     vad, adjustments = negotiate_vad(message.vad.over(base), capabilities)
     asked = message.vad.model_fields_set
@@ -65,7 +65,7 @@ def _on_update(
     try:
         applied = session.configure(session.id, config)
     except Rejection as rejection:
-        return _not_updated(session, rejection.error, now)
+        return not_updated(session, rejection.error, now)
     session.switch(config, for_turn=for_turn)
     session.applied = applied
     switched = session.switched("turn" if for_turn else "update")
@@ -83,7 +83,8 @@ def _on_update(
     return [switched]
 
 
-def _not_updated(session: ServerSession, error: ProtocolError, now: float) -> list[Event]:
+def not_updated(session: ServerSession, error: ProtocolError, now: float) -> list[Event]:
+    """Answer an update that cannot be: everything stays as it is."""
     answer = SessionUpdatedMessage(session_id=session.id, status="rejected", errors=(error,))
     session.sent_step(answer.message_type)
     if session.legacy_mode:

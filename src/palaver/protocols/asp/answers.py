@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias, cast
 
 from palaver.protocols.asp.client_session import ClientSession
-from palaver.protocols.asp.config import Framing, NegotiatedConfig
+from palaver.protocols.asp.config import AudioConfig, Framing, NegotiatedConfig
 from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import (
     ConfigMismatched,
@@ -37,11 +37,15 @@ from palaver.protocols.asp.messages import (
 from palaver.protocols.asp.session import Configure, Link
 from palaver.protocols.asp.states import REJECTED, SessionState
 
-__all__ = ["ANSWERS", "Answer", "abandoned", "over", "rejected"]
+__all__ = ["ANSWERS", "Answer", "abandoned", "cannot_begin", "over", "rejected"]
 
 
 class _Socket(Link, Protocol):
     configure: Configure
+
+    def has_room(self, session: ClientSession, audio: AudioConfig, stream: int) -> bool:
+        """Tell whether its audio can be told from that of the others."""
+        ...
 
     def attach(self, session: ClientSession) -> None:
         """Have what comes for the session find it."""
@@ -99,8 +103,10 @@ def _on_started(
         config = _legal(message.negotiated, session.id)
         if config.audio.framing is Framing.ASP16 and message.stream is None:
             raise _unusable("stream: missing, and asp16 needs it", "/stream", session.id)
+        if not socket.has_room(session, config.audio, message.stream or 0):
+            raise _unusable("its audio cannot be told from another's", "/negotiated", session.id)
     except Rejection as rejection:
-        return _cannot_begin(session, rejection.error, now)
+        return cannot_begin(session, rejection.error, now)
     session.peer_version = message.version
     session.features = session.request.features & {
         one for one in Feature if one in (message.features or ())
@@ -115,7 +121,7 @@ def _on_started(
     try:
         session.run()
     except Rejection as rejection:
-        return _cannot_begin(session, rejection.error, now)
+        return cannot_begin(session, rejection.error, now)
     mismatch = _compare(socket, session, message.config_digest, session.applied.digest, now)
     if mismatch:
         return mismatch
@@ -123,7 +129,7 @@ def _on_started(
     return [SessionOpened(session.id, config, legacy_mode=False)]
 
 
-def _cannot_begin(session: ClientSession, error: ProtocolError, now: float) -> list[Event]:
+def cannot_begin(session: ClientSession, error: ProtocolError, now: float) -> list[Event]:
     """End a session that the server has begun, and that cannot be run here."""
     session.tell(error, now)
     session.end(now, "invalid_answer")

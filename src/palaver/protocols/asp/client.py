@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from palaver.protocols.asp import legacy
-from palaver.protocols.asp.answers import ANSWERS, abandoned, over, rejected
+from palaver.protocols.asp.answers import ANSWERS, abandoned, cannot_begin, over, rejected
 from palaver.protocols.asp.client_session import ClientSession
 from palaver.protocols.asp.config import (
     VERSION,
     AudioConfig,
+    Framing,
     NegotiatedConfig,
     ProtocolCapabilities,
     VADConfig,
@@ -20,6 +21,7 @@ from palaver.protocols.asp.errors import (
     ErrorCode,
     Misuse,
     ProtocolError,
+    Rejection,
     close_code,
     protocol_error,
 )
@@ -37,10 +39,9 @@ from palaver.protocols.asp.events import (
     SessionDetached,
     SessionOpened,
 )
-from palaver.protocols.asp.frames import AudioFrame
+from palaver.protocols.asp.frames import AudioFrame, frame_key
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
-    MAX_TEXT,
     ASPMessage,
     ProtocolCapabilitiesMessage,
     ProtocolErrorMessage,
@@ -94,7 +95,8 @@ class ClientConnection(Connection[ClientSession]):
         """Ask for a session; ``SessionOpened`` or ``SessionRejected`` follows.
 
         Raises:
-            Misuse: the capabilities have not come, the server goes away, or the id is in use.
+            Misuse: the capabilities have not come, the server goes away, the id is in use, or the
+                request cannot be spelled.
 
         """
         if self.state is not LinkState.CAPS_RECEIVED or self.going_away:
@@ -109,8 +111,6 @@ class ClientConnection(Connection[ClientSession]):
             text = legacy.start(session.id, session.request.call_id or session.id, audio)
         else:
             text = session.request.message(self.capabilities).to_json(self._stamp(now))
-        if len(text) > MAX_TEXT:
-            raise Misuse(f"session.start has {len(text)} characters; {MAX_TEXT} may")
         session.sent_step(SessionStartMessage.message_type)
         session.wait_for(SessionStartMessage.message_type, now)
         session.link = self
@@ -275,6 +275,15 @@ class ClientConnection(Connection[ClientSession]):
 
     # --- sessions ---------------------------------------------------------------------------
 
+    def has_room(self, session: ClientSession, audio: AudioConfig, stream: int) -> bool:
+        """Tell whether the audio of a session can be told from that of the others here."""
+        framing = audio.framing if isinstance(audio.framing, Framing) else Framing.HASH12
+        others = [one for one in self.sessions.values() if one.open and one is not session]
+        if others and Framing.SEQ14 in (framing, *(one.framing for one in others)):
+            return False
+        key = frame_key(framing, session.id, stream)
+        return all(one.key != key or one.framing is not framing for one in others)
+
     def _late(self, session: ClientSession, message_type: str, now: float) -> list[Event]:
         late: Event = RequestTimedOut(session.id, message_type)
         session.waiting = None
@@ -299,7 +308,10 @@ class ClientConnection(Connection[ClientSession]):
             session.received_step(kind)
             session.waiting = None
             session.configure = self.configure
-            session.run()
+            try:
+                session.run()
+            except Rejection as rejection:
+                return cannot_begin(session, rejection.error, now)
             return [SessionOpened(session.id, session.config, legacy_mode=True)]
         if kind in {"response.start", "response.end"}:
             return self._receive_message(kind, text, now)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.config import (
     VERSION,
@@ -15,7 +17,7 @@ from palaver.protocols.asp.config import (
     ProtocolCapabilities,
     VADConfig,
 )
-from palaver.protocols.asp.errors import Misuse
+from palaver.protocols.asp.errors import Misuse, field_error
 from palaver.protocols.asp.events import ConfigSwitched, Event
 from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.limits import Limits
@@ -57,13 +59,16 @@ class SessionRequest:
         old = speaks_1_0(capabilities.version)
         # Spelled out, all of it: what is not said cannot be agreed on.
         vad = VADConfig(**self.vad.over(capabilities.vad_defaults).model_dump())
-        start = SessionStartMessage(
-            session_id=self.session_id,
-            call_id=self.call_id,
-            audio=self.audio.model_copy(update={"framing": None}) if old else self.audio,
-            vad=vad,
-            metadata=self.metadata,
-        )
+        try:
+            start = SessionStartMessage(
+                session_id=self.session_id,
+                call_id=self.call_id,
+                audio=self.audio.model_copy(update={"framing": None}) if old else self.audio,
+                vad=vad,
+                metadata=self.metadata,
+            )
+        except ValidationError as error:
+            raise Misuse(field_error(error).message) from None
         if old:
             return start
         offers = self.audio_offers or None

@@ -202,19 +202,29 @@ def close_code(code: ErrorCode) -> int:
     return 4000 + number + (0 if group == 1 else 100 * group)
 
 
+_MAX_OBJECT: Final = 8 * 1024
+"""Bytes of an object of any JSON."""
+
+
 def _json_object(found: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what cannot be written again, such as an integer of more than 64 bits."""
+    """Refuse what cannot be written again, or is long: in memory it is many times as large."""
     try:
-        orjson.dumps(found)
+        size = len(orjson.dumps(found))
     except orjson.JSONEncodeError as error:
         raise PydanticCustomError("json", "must be JSON: {why}", {"why": str(error)}) from None
+    if size > _MAX_OBJECT:
+        raise PydanticCustomError(
+            "json",
+            "must be at most {most} bytes of JSON, not {size}",
+            {"most": _MAX_OBJECT, "size": size},
+        )
     return found
 
 
 JsonObject: TypeAlias = Annotated[
     dict[str, Any], Field(max_length=64), AfterValidator(_json_object)
 ]
-"""An object of any JSON, with at most 64 members; the size of the message bounds the rest."""
+"""An object of any JSON, with at most 64 members and 8 KiB."""
 
 
 class ProtocolError(BaseModel):

@@ -44,7 +44,7 @@ class Outgoing:
     def append(self, message: _Wire) -> None:
         """Keep one more; where there is no room, the oldest is let go."""
         self._kept.append(message)
-        self._bytes += len(message)
+        self._bytes += _size(message)
         self._make_room()
 
     def acknowledge(self, received: int) -> bool:
@@ -80,5 +80,10 @@ class Outgoing:
             self._forget()
 
     def _forget(self) -> None:
-        self._bytes -= len(self._kept.popleft())
+        self._bytes -= _size(self._kept.popleft())
         self.first += 1
+
+
+def _size(message: _Wire) -> int:
+    """Return the bytes that a message holds in memory: one rare character widens all of a text."""
+    return len(message) if isinstance(message, bytes) or message.isascii() else 4 * len(message)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from palaver.protocols.asp import legacy
-from palaver.protocols.asp.actions import ACTIONS
+from palaver.protocols.asp.actions import ACTIONS, not_updated
 from palaver.protocols.asp.config import VERSION, Framing, NegotiatedConfig, VADConfig
 from palaver.protocols.asp.connection import Connection
 from palaver.protocols.asp.errors import (
@@ -43,6 +43,7 @@ from palaver.protocols.asp.messages import (
     SessionResumeMessage,
     SessionStartedMessage,
     SessionStartMessage,
+    SessionUpdateMessage,
     Side,
     session_id_of,
 )
@@ -155,6 +156,12 @@ class ServerConnection(Connection[ServerSession]):
             self._hear(session, now)
         if found["type"] == SessionStartMessage.message_type:
             return self._receive_start(found, text, now)
+        if session is not None and found["type"] == SessionUpdateMessage.message_type:
+            wrong = _wrong_update(text)
+            if wrong is not None:  # it has its answer all the same: the client waits for it
+                self._count(found, now)
+                session.received_step(SessionUpdateMessage.message_type)
+                return not_updated(session, wrong, now)
         return None
 
     def _dispatch(self, message: ASPMessage, now: float) -> list[Event]:
@@ -328,7 +335,8 @@ class ServerConnection(Connection[ServerSession]):
             self._open(session, config)
         except Rejection as rejection:
             self._complain(session_id, rejection.error, now)
-            return [ErrorSent(session_id, rejection.error), *self._failed(rejection.error, now)]
+            rejected = SessionRejected(session_id or "", (rejection.error,))
+            return [rejected, *self._failed(rejection.error, now)]
         session.sent_step(SessionStartedMessage.message_type)
         self.put(legacy.started(session.id))
         return [self._opened(session, now)]
@@ -448,6 +456,14 @@ class ServerConnection(Connection[ServerSession]):
             and self._keys.get(session.key, session) is not session
         ):
             raise _taken(session.id)
+
+
+def _wrong_update(text: str) -> ProtocolError | None:
+    try:
+        SessionUpdateMessage.from_json(text)
+    except Rejection as rejection:
+        return rejection.error
+    return None
 
 
 def _taken(session_id: str | None) -> Rejection:

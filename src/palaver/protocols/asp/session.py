@@ -344,4 +344,5 @@ def same_major(version: str) -> bool:
 def speaks_1_0(version: str) -> bool:
     """Tell whether a peer of that version knows nothing of 1.1."""
     minor = version.split(".")[1:2]
-    return not (minor and minor[0].isdigit() and int(minor[0]) >= 1)
+    number = minor[0] if minor else ""
+    return not (number.isascii() and number.isdigit() and int(number[:9]) >= 1)
