@@ -161,13 +161,19 @@ def test_an_answer_that_is_cancelled() -> None:
     session = pair.open(SessionRequest(session_id="s"))
     agent = pair.agent("s")
     response = agent.start_response(0.0)
-    agent.send_audio(FRAME * 10, 0.0)
+    for _ in range(10):
+        agent.send_audio(FRAME * 10, 0.0)
     pair.pump()
     assert session.cancel_response(response.id, 60, 0.0)
     pair.pump()
     assert not agent.send_audio(FRAME, 0.0)
     end = ends_of(pair)[0]
-    assert (end.interrupted, end.sent_ms, end.played_ms, end.reason) == (True, 200, 60, "barge_in")
+    assert (end.interrupted, end.sent_ms, end.played_ms, end.reason) == (
+        True,
+        2000,
+        60,
+        "barge_in",
+    )
     assert agent.barge_ins == 1
 
 

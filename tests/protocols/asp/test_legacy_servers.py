@@ -63,6 +63,7 @@ def test_a_legacy_server_gets_the_legacy_shapes() -> None:
         }
     ]
     assert peer.say("session.started", session_id="s") == []
+    assert peer.told(SessionOpened)[0].config.audio == AudioConfig(sample_rate=16000)
     session.send_audio(bytes(640), 0.0)
     session.commit(0.0)
     session.end(0.0, "hangup")

@@ -343,8 +343,11 @@ def test_a_drop_ends_what_cannot_be_resumed() -> None:
     """A socket that is gone leaves nothing of a 1.0.0 session behind, and closes once."""
     peer = RawClient()
     peer.start_old()
+    session = peer.sessions.get("s")
     peer.closed()
     peer.closed()
+    assert session is not None
+    assert session.state is SessionState.CLOSED
     assert [one.reason for one in peer.told(SessionClosed)] == ["connection_lost"]
     assert len(peer.sessions) == 0
 
