@@ -14,6 +14,7 @@ import typer
 
 from palaver.cli import asp, call, doctor, inspect, serve
 from palaver.cli.exits import Exit
+from palaver.cli.printable import printable
 from palaver.errors import (
     AgentError,
     ConfigError,
@@ -51,7 +52,7 @@ def main() -> None:
         app()
     except PalaverError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"palaver: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"palaver: {printable(' '.join(str(error).split()))}\n")
         raise SystemExit(_exit_of(error)) from None
 
 

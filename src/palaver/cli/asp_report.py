@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from palaver.cli.asp_trace import Findings
+from palaver.cli.printable import printable
 from palaver.client.asp import AspRefused
 from palaver.errors import ConfigError, PalaverError, PeerRefused, PeerUnreachable
 from palaver.protocols.asp.config import Framing, NegotiatedConfig, ProtocolCapabilities
@@ -32,7 +33,7 @@ def print_json(findings: Findings) -> None:
 def print_text(findings: Findings) -> None:
     """Print tables; in colour, where they go to a terminal."""
     console = Console(highlight=False)
-    console.print(Text(findings.url, style="bold"), soft_wrap=True)
+    console.print(_text(findings.url, style="bold"), soft_wrap=True)
     if findings.trace.steps:
         steps = Table("step", "took (ms)", "at (ms)", box=None, pad_edge=False)
         for step in findings.trace.steps:
@@ -41,7 +42,7 @@ def print_text(findings: Findings) -> None:
     if findings.capabilities is not None:
         shown = Table("the server takes", "", box=None, pad_edge=False)
         for name, value in capability_rows(findings.capabilities, findings.server_id):
-            shown.add_row(name, Text(value))
+            shown.add_row(name, _text(value))
         console.print(shown)
     if findings.final is not None:
         console.print(_negotiated(findings.final, legacy=findings.legacy_mode))
@@ -52,7 +53,7 @@ def print_text(findings: Findings) -> None:
     if isinstance(findings.error, AspRefused) and not told:
         for error in findings.error.errors:
             line = f"rejected: {error.code} {error.name or ''}: {error.message}"
-            console.print(Text(line, style=_BAD), soft_wrap=True)
+            console.print(_text(line, style=_BAD), soft_wrap=True)
 
 
 def capability_rows(
@@ -91,11 +92,11 @@ def _negotiated(config: NegotiatedConfig, *, legacy: bool) -> Table:
             field = f"{group}.{name}"
             one = changed.get(field)
             if one is None:
-                table.add_row(field, Text(_said(value)), "", "")
+                table.add_row(field, _text(_said(value)), "", "")
             else:
-                asked = Text(_said(one.requested), style=_CHANGED)
-                applied = Text(_said(value), style=_CHANGED)
-                table.add_row(field, applied, asked, Text(one.reason, style=_CHANGED))
+                asked = _text(_said(one.requested), style=_CHANGED)
+                applied = _text(_said(value), style=_CHANGED)
+                table.add_row(field, applied, asked, _text(one.reason, style=_CHANGED))
     return table
 
 
@@ -103,26 +104,26 @@ def _conclusions(findings: Findings) -> Iterator[Text]:
     if findings.config is None:
         return
     if findings.legacy_mode:
-        yield Text("legacy mode: nothing is negotiated", style=_CHANGED)
+        yield _text("legacy mode: nothing is negotiated", style=_CHANGED)
     digests = findings.digests
     if findings.legacy_mode:
-        yield Text("digest: not compared: not in legacy mode", style=_CHANGED)
+        yield _text("digest: not compared: not in legacy mode", style=_CHANGED)
     elif digests is None:
-        yield Text("digest: not compared; the server does not know it", style=_CHANGED)
+        yield _text("digest: not compared; the server does not know it", style=_CHANGED)
     elif digests["same"]:
-        yield Text(f"digest: the same on both sides, {digests['ours']}", style=_GOOD)
+        yield _text(f"digest: the same on both sides, {digests['ours']}", style=_GOOD)
     else:
         why = f"digest: {digests['ours']} here, {digests['theirs']} there"
-        yield Text(why, style=_BAD)
+        yield _text(why, style=_BAD)
     if findings.features:
-        yield Text(f"features: {_list(tuple(sorted(findings.features)))}")
+        yield _text(f"features: {_list(tuple(sorted(findings.features)))}")
     yield from _update(findings)
     if findings.audio is not None:
-        yield Text(_heard(findings.audio))
+        yield _text(_heard(findings.audio))
     if findings.ended is not None:
         counted = findings.ended.statistics is not None
         after = f" after {findings.ended.duration_seconds:g} s" if counted else ""
-        yield Text(f"session {findings.session_id} ended{after}")
+        yield _text(f"session {findings.session_id} ended{after}")
 
 
 def _update(findings: Findings) -> Iterator[Text]:
@@ -136,10 +137,10 @@ def _update(findings: Findings) -> Iterator[Text]:
         if getattr(before, name) != getattr(after, name)
     ]
     what = ", ".join(changes) or "nothing changes"
-    yield Text(f"update: {what}, from audio message {switched.seq} on")
+    yield _text(f"update: {what}, from audio message {switched.seq} on")
     for one in switched.config.adjustments:
         why = f"  {one.field}: {_said(one.requested)} was asked for: {one.reason}"
-        yield Text(why, style=_CHANGED)
+        yield _text(why, style=_CHANGED)
 
 
 def _heard(audio: dict[str, Any]) -> str:
@@ -211,3 +212,7 @@ def _error(error: PalaverError) -> dict[str, Any]:
         "message": error.message if isinstance(error, PeerRefused) else str(error),
         "errors": [one.model_dump(mode="json", exclude_none=True) for one in errors],
     }
+
+
+def _text(said: str, style: str = "") -> Text:
+    return Text(printable(said), style=style)

@@ -38,8 +38,10 @@ async def talk(
         await session.commit()
         ear.committed_at = ear.heard_at = loop.time()
         step("audio sent", ear.committed_at)
+        # An answer may be as long as what was said, and a little more; not endless.
+        latest = 2 * loop.time() - began + _QUIET + patience
         while not listening.done():
-            left = ear.heard_at + min(_QUIET, patience) - loop.time()
+            left = min(ear.heard_at + min(_QUIET, patience), latest) - loop.time()
             if left <= 0:
                 break
             await asyncio.wait({listening}, timeout=left)
