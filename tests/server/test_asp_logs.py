@@ -239,3 +239,17 @@ async def test_no_line_is_long(line: Server) -> None:
         await call.hang_up()
     longest = max(line.log.read_text(encoding="utf-8").splitlines(), key=len)
     assert len(longest) < 2_000, longest[:500]
+
+
+async def test_a_flood_has_few_lines(serve: Serve) -> None:
+    """What one client brings about has a hundred lines a second; the rest is counted."""
+    server = serve("--set", "log_format=json")
+    error = {"code": 1001, "category": "protocol", "message": "no"}
+    async with dialled(server.port) as peer:
+        for _ in range(2_000):
+            await peer.send({"type": "protocol.error", "error": error})
+        await peer.start("s")
+    server.stop()
+    written = [json.loads(line) for line in server.log.read_text(encoding="utf-8").splitlines()]
+    errors = [line for line in written if line["event"] == "asp_error_received"]
+    assert 100 <= len(errors) < 2_000

@@ -159,8 +159,8 @@ class AspEndpoint:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
 
-    def take(self, events: list[Event]) -> None:
-        """Log events, and tell the calls that they belong to."""
+    def take(self, events: list[Event], *, logged: bool = True) -> None:
+        """Log events, count them, and tell the calls that they belong to."""
         for event in events:
             if type(event) is AudioReceived:  # fifty a second for each call: nothing but the call
                 listener = self._listeners.get(event.session_id)
@@ -170,9 +170,7 @@ class AspEndpoint:
             if isinstance(event, SessionOpened) and event.session_id in self._listeners:
                 # The agent has ended the call before it, of the same id: that comes first.
                 self.take(self.sessions.handle_timeout(self.now()))
-            log_event(event, self.sessions)
-            if self._metrics is not None:
-                self._metrics.take(event)
+            self._write_down(event, logged=logged)
             if isinstance(event, SessionRejected):
                 continue  # a call of that id, if there is one, is another
             if isinstance(event, SessionOpened):
@@ -187,6 +185,12 @@ class AspEndpoint:
                     self._forget(session)
         if self.sessions.draining and not len(self.sessions):
             self._no_calls.set()
+
+    def _write_down(self, event: Event, *, logged: bool) -> None:
+        if logged:
+            log_event(event, self.sessions)
+        if self._metrics is not None:
+            self._metrics.take(event)
 
     def now(self) -> float:
         """Return the time by which everything here goes (s)."""

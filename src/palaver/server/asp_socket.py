@@ -10,7 +10,7 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from palaver.protocols.asp.events import Close, Event, Output
+from palaver.protocols.asp.events import AudioReceived, Close, Event, Output
 from palaver.protocols.asp.server import ServerConnection
 from palaver.protocols.asp.sessions import Sessions
 from palaver.server.asp_log import log_received, log_sent
@@ -19,6 +19,9 @@ from palaver.server.websocket import WEBSOCKET, ClientSocket
 __all__ = ["AspServer", "AspSocket"]
 
 _log = structlog.get_logger("palaver.asp")
+
+MAX_LOGGED: Final = 100
+"""Messages of one client and second whose effects are logged one by one."""
 
 _MARK: Final = 64 * 1024
 """Bytes that wait for a client before it counts as one that does not take them."""
@@ -36,8 +39,8 @@ class AspServer(Protocol):
         """Return the time (s)."""
         ...
 
-    def take(self, events: list[Event]) -> None:
-        """Take what has happened."""
+    def take(self, events: list[Event], *, logged: bool = True) -> None:
+        """Take what has happened; it has its lines in the log where it is ``logged``."""
         ...
 
 
@@ -56,6 +59,9 @@ class AspSocket:
         self._client: ClientSocket | None = extensions.get(WEBSOCKET)
         self._loop = asyncio.get_running_loop()
         self._reading = False
+        self._flood_until = 0.0
+        self._logged = 0
+        self._unlogged = 0
         self._flush_due = False
         self._unread: list[str | bytes] = []
         self._waiting: deque[Output] = deque()
@@ -143,12 +149,26 @@ class AspSocket:
                 else:
                     events = connection.receive_bytes(data, server.now())
                 if events:
-                    server.take(events)
+                    server.take(events, logged=self._may_log(events))
         finally:
             self._reading = False
         self._flush()
         if deadlines_moved:
             self._set_timer()
+
+    def _may_log(self, events: list[Event]) -> bool:
+        """Tell whether what a client has brought about is logged: in a flood, only its size is."""
+        if len(events) == 1 and type(events[0]) is AudioReceived:
+            return True  # has no line
+        now = self._loop.time()
+        if now >= self._flood_until:
+            if self._unlogged:
+                _log.warning("asp_log_flooded", unlogged=self._unlogged)
+            self._flood_until, self._logged, self._unlogged = now + 1.0, 0, 0
+        self._logged += 1
+        if self._logged > MAX_LOGGED:
+            self._unlogged += 1
+        return self._logged <= MAX_LOGGED
 
     # --- out --------------------------------------------------------------------------------
 
