@@ -20,7 +20,7 @@ import itertools
 import json
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -65,7 +65,7 @@ TIMEOUT = 60.0
 HEAD = struct.Struct("<BBHIIBBHQI")
 MARK = struct.Struct("<QI")
 HEADER_BYTES = HEAD.size - MARK.size
-REST = bytes(range(256)) * 2
+REST = (bytes(range(256)) * 2)[: AUDIO_BYTES - MARK.size]
 
 METRICS = (
     Metric("messages/s", "1/s"),
@@ -108,32 +108,35 @@ def asp_endpoints() -> tuple[AspEndpoint, AspEndpoint]:
     )
 
 
-async def asgi_echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Echo, or only hear, as any ASGI application would."""
-    await receive()
-    await send({"type": "websocket.accept"})
-    while True:
-        message = await receive()
-        if message["type"] == "websocket.disconnect":
-            return
-        if scope["path"] == ECHO:
-            await send({"type": "websocket.send", "bytes": message["bytes"]})
+class AsgiEcho:
+    """Echoes, or only hears, as any ASGI application would."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] != "websocket.disconnect":
+            if scope["path"] == ECHO:
+                await send({"type": "websocket.send", "bytes": message["bytes"]})
 
 
-async def direct_echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Echo, or only hear, where the messages are read: what lies under ASP."""
-    await receive()
-    await send({"type": "websocket.accept"})
-    client: ClientSocket = scope["extensions"][WEBSOCKET]
+class DirectEcho:
+    """Echoes, or only hears, where the messages are read: what lies under ASP."""
 
-    def answer() -> None:
-        messages = client.take_messages()
-        if scope["path"] == ECHO and not client.send_now(*messages):
-            raise RuntimeError("the client does not take its echo")
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        await receive()
+        await send({"type": "websocket.accept"})
+        client: ClientSocket = scope["extensions"][WEBSOCKET]
 
-    client.on_messages = answer
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
+        def answer() -> None:
+            messages = client.take_messages()
+            if scope["path"] == ECHO and not client.send_now(*messages):
+                raise RuntimeError("the client does not take its echo")
+
+        client.on_messages = answer
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
 
 
 async def serve_palaver(name: str, port: int) -> None:
@@ -152,26 +155,16 @@ async def serve_palaver(name: str, port: int) -> None:
     async def drain() -> None:
         pass
 
-    plain = {"palaver asgi": asgi_echo, "palaver direct": direct_echo}.get(name)
+    plain = {"palaver asgi": AsgiEcho(), "palaver direct": DirectEcho()}.get(name)
     routes = [
         Route(READY, ready),
-        WebSocketRoute(ECHO, _application(plain or echo)),
-        WebSocketRoute(HEAR, _application(plain or hear)),
+        WebSocketRoute(ECHO, plain or echo),
+        WebSocketRoute(HEAR, plain or hear),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     listener = Listener(app, drain, head_timeout=TIMEOUT, announce=lambda: None)
     with bind("127.0.0.1", port) as listening:
         await listener.serve(sockets=[listening])
-
-
-def _application(app: object) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Hide that a function is one: Starlette would call it with a WebSocket of its own."""
-
-    class Application:
-        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-            await app(scope, receive, send)  # type: ignore[operator]
-
-    return Application()
 
 
 async def serve_websockets(_: str, port: int) -> None:
@@ -203,7 +196,6 @@ class PicowsEcho(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Answer in the same turn."""
         if frame.msg_type == WSMsgType.CLOSE:
-            transport.send_close()
             transport.disconnect()
         elif not self._hears_only:
             transport.send(frame.msg_type, frame.get_payload_as_memoryview())
@@ -271,7 +263,6 @@ class Caller(WSListener):
         self.problem: str | None = None
         self._session_id = f"call-{next(self.ids)}" if speaks_asp else ""
         self._stream = 0
-        self._rest = REST[self.said : AUDIO_BYTES - MARK.size]
         self._received = 0
         self._texts: asyncio.Queue[str] = asyncio.Queue()
 
@@ -288,7 +279,7 @@ class Caller(WSListener):
             time.perf_counter_ns(),
             number,
         )
-        self.transport.send(WSMsgType.BINARY, head + self._rest)
+        self.transport.send(WSMsgType.BINARY, head + REST)
 
     def on_ws_frame(self, _: WSTransport, frame: WSFrame) -> None:
         """Check what came; with `refills`, say another one for it."""
@@ -300,7 +291,7 @@ class Caller(WSListener):
         said_at, number = MARK.unpack_from(data, HEADER_BYTES)
         if number != self.came_back or len(data) != HEADER_BYTES + AUDIO_BYTES:
             self.problem = f"message {number} of {len(data)} bytes in place of {self.came_back}"
-        elif not data.endswith(self._rest):
+        elif not data.endswith(REST):
             self.problem = f"message {number} has changed"
         self.came_back = number + 1
         self.delays.append(time.perf_counter_ns() - said_at)
@@ -450,8 +441,8 @@ async def measure(
     return figures
 
 
-def _loads(options: Options, wanted: str) -> Iterator[tuple[str, int, float]]:
-    """Yield name, callers and seconds of each load."""
+def _loads(options: Options, wanted: str) -> list[tuple[str, int, float]]:
+    """Return name, callers and seconds of each load."""
     callers = 50 if options.quick else 400
     live, heard, flooded = (0.5, 0.3, 0.3) if options.quick else (15.0, 5.0, 3.0)
     found = {
@@ -459,8 +450,7 @@ def _loads(options: Options, wanted: str) -> Iterator[tuple[str, int, float]]:
         "heard": (f"heard, {callers} callers", callers, heard),
         "flood": (f"flood, {FLOOD_CALLERS} callers", FLOOD_CALLERS, flooded),
     }
-    for name in wanted.split(","):
-        yield found[name.strip()]
+    return [found[name.strip()] for name in wanted.split(",")]
 
 
 def _measure_rounds(options: Options, loads: str, report: Report) -> None:
