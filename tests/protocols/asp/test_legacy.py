@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from palaver.protocols.asp.config import AudioConfig, ProtocolCapabilities, VADConfig
-from palaver.protocols.asp.errors import ErrorCode
+from palaver.protocols.asp.errors import ErrorCode, Misuse
 from palaver.protocols.asp.events import (
     AudioReceived,
     Close,
     MessageReceived,
     SessionClosed,
     SessionOpened,
+    SessionRejected,
 )
 from palaver.protocols.asp.frames import session_hash
 from palaver.protocols.asp.limits import Limits
@@ -42,6 +43,8 @@ def test_a_legacy_client_gets_the_legacy_shapes() -> None:
     assert peer.heard() == [
         {"type": "error", "session_id": "s", "code": "INTERNAL_ERROR", "message": "it broke"}
     ]
+    with pytest.raises(Misuse, match=r"closed: response\.start cannot be sent now"):
+        session.start_response(0.0, "late")
 
 
 def test_what_a_legacy_client_says_is_taken() -> None:
@@ -191,6 +194,7 @@ def test_a_legacy_start_without_its_members() -> None:
     heard = peer.say("session.start", session_id="", call_id="c", audio_config={})
     assert heard[0]["session_id"] == ""
     assert heard[0]["code"] == "INVALID_MESSAGE_FORMAT"
+    assert [one.session_id for one in peer.told(SessionRejected)] == ["s", ""]
 
 
 @pytest.mark.parametrize("first", ["asp", "legacy"])
