@@ -13,6 +13,18 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+import structlog
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is, and nothing of the property.
+settings.register_profile("palaver", deadline=None)
+settings.load_profile("palaver")
+
+# As the server logs: a fancy traceback of a deep value takes ten seconds to draw.
+_PLAIN = structlog.dev.ConsoleRenderer(
+    colors=False, exception_formatter=structlog.dev.plain_traceback
+)
+structlog.configure(processors=[structlog.processors.add_log_level, _PLAIN])
 
 STOP_TIMEOUT = 20.0
 _SERVES = re.compile(r"Palaver \S+ serves .* at (http://\S+)")
