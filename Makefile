@@ -94,12 +94,12 @@ $(MADE):
 
 $(READY_TO_SERVE): pyproject.toml | $(MADE)
 	@echo "setup: what serving needs (once)"
-	@$(PIP) install --editable .
+	@$(PIP) install --editable '.[espeak]'
 	@touch $@
 
 $(READY_TO_TEST): pyproject.toml | $(MADE)
 	@echo "setup: what development needs (once, a minute or two)"
-	@$(PIP) install --editable . --group dev
+	@$(PIP) install --editable '.[espeak,dense,timeline,onnx]' --group dev
 	@touch $(READY_TO_SERVE) $@
 
 # --- the peers of the interoperability tests ------------------------------------------------

@@ -38,12 +38,13 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from palaver.observability.logging import configure_logging
+from palaver.protocols.asp.call import Call, Silence
 from palaver.protocols.asp.config import Framing, ProtocolCapabilities
 from palaver.protocols.asp.events import AudioReceived, Event, SessionClosed
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Feature
 from palaver.server.admission import Admission
-from palaver.server.asp import AspEndpoint, Call, Silence
+from palaver.server.asp import AspEndpoint
 from palaver.server.drain import Drain
 from palaver.server.listener import Listener, bind
 from palaver.server.websocket import WEBSOCKET, ClientSocket

@@ -21,12 +21,13 @@ from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine
 from palaver.errors import ConfigError
 from palaver.observability.metrics import Registry
+from palaver.protocols.asp.call import Silence
 from palaver.protocols.asp.config import Framing, ProtocolCapabilities
 from palaver.protocols.asp.messages import Feature
 from palaver.server.a2a import A2aEndpoint, A2aLimits
 from palaver.server.a2a_stream import StreamTimes
 from palaver.server.admission import Admission
-from palaver.server.asp import AspEndpoint, Silence
+from palaver.server.asp import AspEndpoint
 from palaver.server.asp_echo import EchoTest
 from palaver.server.asp_metrics import AspMetrics
 from palaver.server.drain import Drain

@@ -25,6 +25,7 @@
     │   ├── UnknownAgent, UnknownSkill
     │   ├── Overloaded          as many tasks as this process may hold
     │   └── Stopping            this process takes no more tasks
+    ├── ProviderError           an engine or vendor of speech or language failed
     └── PeerError               a peer answered with an error, or not as its protocol says
         ├── PeerUnreachable     the peer cannot be reached, or went silent
         └── PeerRefused         the peer answered with an error of its protocol
@@ -49,6 +50,7 @@ __all__ = [
     "PeerError",
     "PeerRefused",
     "PeerUnreachable",
+    "ProviderError",
     "StaleWriter",
     "Stopping",
     "StorageError",
@@ -244,6 +246,10 @@ class Stopping(TaskError):
     def __init__(self, retry_after: float) -> None:
         super().__init__(f"this server is stopping; try again in {retry_after:g} s")
         self.retry_after = retry_after
+
+
+class ProviderError(PalaverError):
+    """An engine or vendor of speech or language failed, was too slow, or is not installed."""
 
 
 class PeerError(PalaverError):

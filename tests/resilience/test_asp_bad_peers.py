@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from palaver.protocols.asp.call import Call as Answering
 from palaver.protocols.asp.events import Event, SessionClosed
-from palaver.server.asp import Call as Answering
 from palaver.server.asp_echo import EchoTest
 from tests.conftest import Serve, Server
 from tests.resilience.following import report

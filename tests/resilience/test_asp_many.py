@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from palaver.protocols.asp.call import Call as Answering
 from palaver.protocols.asp.events import Event, MessageReceived, SessionClosed
 from palaver.protocols.asp.messages import DtmfMessage
-from palaver.server.asp import Call as Answering
 from palaver.server.asp_echo import EchoTest
 from tests.resilience.following import report
 from tests.server.asp_host import Host, files, hosting

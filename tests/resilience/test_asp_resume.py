@@ -13,8 +13,8 @@ from typing import TypeAlias
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage
 
+from palaver.protocols.asp.call import Call as Answering
 from palaver.protocols.asp.events import AudioReceived, Event, MessageReceived
-from palaver.server.asp import Call as Answering
 from palaver.testing.fault_proxy import Fault, FaultProxy
 from tests.resilience.following import report
 from tests.server.asp_host import Host, Mirror, hosting

@@ -18,8 +18,9 @@ import uvloop
 
 from palaver.app import App, create_app
 from palaver.config import Settings
+from palaver.protocols.asp.call import Call, CallListener, Silence
 from palaver.protocols.asp.events import AudioReceived, ConfigSwitched, Event, SessionClosed
-from palaver.server.asp import AspEndpoint, Call, CallListener, Silence
+from palaver.server.asp import AspEndpoint
 from palaver.server.listener import Listener, bind
 from tests.conftest import Server
 from tests.server.agents import agent

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from palaver.protocols.asp.call import Call as Answering
+from palaver.protocols.asp.call import CallListener
 from palaver.protocols.asp.config import VADConfig
 from palaver.protocols.asp.events import AudioReceived, Event, MessageReceived, SessionClosed
 from palaver.protocols.asp.messages import AudioSpeechStartMessage, DtmfMessage
-from palaver.server.asp import Call as Answering
-from palaver.server.asp import CallListener
 from tests.server.asp_host import eventually, hosting
 from tests.server.asp_peers import FRAME, dialled, numbers, utterance
 

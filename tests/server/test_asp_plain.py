@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from palaver.protocols.asp.call import Call as Answering
 from palaver.protocols.asp.events import Event, SessionClosed
-from palaver.server.asp import Call as Answering
 from palaver.server.asp_echo import EchoTest
 from tests.server.asp_host import Host, Mirror, hosting
 from tests.server.asp_neighbours import street

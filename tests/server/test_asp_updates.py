@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from palaver.protocols.asp.call import Call as Answering
 from palaver.protocols.asp.events import AudioReceived, ConfigSwitched, Event, SessionClosed
-from palaver.server.asp import Call as Answering
 from tests.resilience.following import report
 from tests.server.asp_host import hosting
 from tests.server.asp_peers import FRAMINGS, Call, dialled, numbers, utterance

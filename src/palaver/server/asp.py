@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_urlsafe
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from palaver.protocols.asp.call import Call, CallListener, Silence
 from palaver.protocols.asp.config import ProtocolCapabilities
 from palaver.protocols.asp.errors import Misuse
 from palaver.protocols.asp.events import (
@@ -34,7 +34,7 @@ from palaver.server.asp_metrics import AspMetrics
 from palaver.server.asp_socket import AspSocket
 from palaver.server.refusal import refuse
 
-__all__ = ["AspEndpoint", "Call", "CallListener", "Silence"]
+__all__ = ["AspEndpoint"]
 
 _log = structlog.get_logger("palaver.asp")
 
@@ -42,41 +42,6 @@ SUBPROTOCOL: Final = "asp.v1"
 _SWEEP: Final = 1.0
 """Seconds between two looks at which sessions are over."""
 _TOKEN_BYTES: Final = 24
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A session, for whoever answers it: say things with ``session``, at ``now()``."""
-
-    session: ServerSession
-    now: Callable[[], float]
-    congested: Callable[[], bool]
-    """Whether the client has not taken yet what it was sent: wait before you send more."""
-
-
-class CallListener(Protocol):
-    """The agent's side of one call. It is told things in their order, and must not block."""
-
-    def heard(self, event: Event) -> None:
-        """Take an event of the call: audio, the end of an utterance, a switch of configuration."""
-        ...
-
-    def closed(self, event: SessionClosed) -> None:
-        """Let go: the call is over."""
-        ...
-
-
-class Silence:
-    """Takes a call, hears it, and says nothing."""
-
-    def __init__(self, call: Call) -> None:
-        del call
-
-    def heard(self, event: Event) -> None:
-        """Do nothing."""
-
-    def closed(self, event: SessionClosed) -> None:
-        """Do nothing."""
 
 
 class AspEndpoint:

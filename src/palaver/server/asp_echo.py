@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from palaver.protocols.asp.call import Call
 from palaver.protocols.asp.config import FRAMES_PER_MESSAGE
 from palaver.protocols.asp.events import AudioReceived, Event, MessageReceived, SessionClosed
 from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.messages import AudioEndMessage, AudioSpeechEndMessage
-
-if TYPE_CHECKING:
-    from palaver.server.asp import Call
 
 __all__ = ["EchoTest"]
 

@@ -1,0 +1,1 @@
+"""Engines and vendors behind one interface each: speech to text, text to speech, chat."""

@@ -1,0 +1,1 @@
+"""Hearing, turns and speaking, in media time. The pipeline joins them to the engine."""
