@@ -74,7 +74,8 @@ def _mulaw_written(samples: NDArray[np.int32]) -> NDArray[np.int32]:
     biased = np.minimum(np.abs(samples >> 2), _MULAW_MOST) + _MULAW_BIAS
     segment = _segments(biased, 6)
     sign = np.where(samples < 0, 0x80, 0)
-    return ~(sign | segment << 4 | biased >> (segment + 1) & 0x0F) & 0xFF
+    written: NDArray[np.int32] = ~(sign | segment << 4 | biased >> (segment + 1) & 0x0F) & 0xFF
+    return written
 
 
 def _alaw_read(codes: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -89,7 +90,9 @@ def _alaw_written(samples: NDArray[np.int32]) -> NDArray[np.int32]:
     magnitude = np.where(samples < 0, ~samples, samples) >> 3
     segment = _segments(magnitude, 5)
     sign = np.where(samples < 0, 0, 0x80)
-    return (sign | segment << 4 | magnitude >> np.maximum(segment, 1) & 0x0F) ^ 0x55
+    step = magnitude >> np.maximum(segment, 1) & 0x0F
+    written: NDArray[np.int32] = (sign | segment << 4 | step) ^ 0x55
+    return written
 
 
 _CODES: Final = np.arange(256, dtype=np.int32)
