@@ -20,6 +20,7 @@ WIRES = "The wires know nothing of each other"
 ENGINE = "The engine knows no wire"
 SERVER = "The server is no client"
 PURITY = "The model and the protocols are pure"
+MEDIA_TIME = "Hearing and turns go by media time"
 
 # importer (made when it is missing) → what it must not import, and the contract that says so.
 VIOLATIONS = [
@@ -63,6 +64,10 @@ VIOLATIONS = [
     ("protocols.a2a", "starlette", PURITY),
     ("protocols.jsonrpc", "uvicorn", PURITY),
     ("protocols.sse", "apsw", PURITY),
+    ("speech.audio", "time", MEDIA_TIME),
+    ("speech.endpointing", "asyncio", MEDIA_TIME),
+    ("speech.hearing", "threading", MEDIA_TIME),
+    ("speech.turns", "random", MEDIA_TIME),
 ]
 
 

@@ -97,6 +97,12 @@ PORTUGUESE: Final[Mapping[str, str]] = MappingProxyType(
         "Why it was cut short": "Por que foi interrompida",
         "Audio (ms) of it that was heard": "Áudio (ms) dela que foi ouvido",
         "Why": "Por quê",
+        "Who said it": "Quem o disse",
+        "What was said": "O que foi dito",
+        "Whether it stays as it is": "Se fica como está",
+        "Id of the task that it belongs to": "Id da tarefa a que pertence",
+        "The answer that says it": "A resposta que o diz",
+        "Its language (BCP 47)": "A sua língua (BCP 47)",
         "Id of the mark, chosen by the server": "Id da marca, escolhido pelo servidor",
         "The answer that it stands in": "A resposta em que ela está",
         "From the client: all before it was heard, or was thrown away": (
@@ -366,6 +372,9 @@ PORTUGUESE: Final[Mapping[str, str]] = MappingProxyType(
         "The server transfers or hangs up the call": "O servidor transfere ou desliga a chamada",
         "The server says that it will close the socket": (
             "O servidor avisa que vai fechar o socket"
+        ),
+        "The client learns in words what was said": (
+            "O cliente fica sabendo em palavras o que foi dito"
         ),
     }
 )

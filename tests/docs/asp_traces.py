@@ -20,7 +20,12 @@ from palaver.protocols.asp.config import (
 )
 from palaver.protocols.asp.frames import AudioFrame, FrameFlags, frame_key, pack
 from palaver.protocols.asp.limits import Limits
-from palaver.protocols.asp.messages import Feature, Side
+from palaver.protocols.asp.messages import (
+    AudioSpeechEndMessage,
+    AudioSpeechStartMessage,
+    Feature,
+    Side,
+)
 from palaver.protocols.asp.server import ServerConnection
 from palaver.protocols.asp.sessions import Sessions
 
@@ -149,6 +154,53 @@ def _resumed() -> _Trace:
     assert isinstance(again[0], bytes)
 
 
+def _server_barge_in() -> _Trace:
+    """Have the server hear a cough, then speech, while it answers."""
+    registry = _sessions(_TAKES)
+    server, client = _pair(registry)
+    features = frozenset({Feature.SPEECH_EVENTS, Feature.RESPONSE_CONTROL, Feature.TRANSCRIPTS})
+    call = ClientSession(
+        SessionRequest(session_id=_SESSION, features=features), _LIMITS, lambda _: ""
+    )
+    client.start(call, 1.0)
+    _carry(server, client)
+    session = registry.get(_SESSION)
+    assert session is not None
+
+    def hear(start_ms: int, *, confirmed: bool) -> None:
+        start = AudioSpeechStartMessage(
+            session_id=_SESSION, start_ms=start_ms, prefix_ms=300, confirmed=confirmed
+        )
+        assert session.report_speech(start, 2.0)
+
+    def stop_hearing(start_ms: int, end_ms: int, reason: str) -> None:
+        end = AudioSpeechEndMessage(
+            session_id=_SESSION,
+            duration_ms=end_ms - start_ms,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            discarded=reason == "too_short",
+            reason=reason,
+        )
+        assert session.report_speech(end, 2.0)
+
+    response = session.start_response(2.0, "Our opening hours are")
+    session.report_transcript(
+        "agent", "Our opening hours are", 2.0, final=False, response_id=response.id
+    )
+    frame = bytes(session.config.audio.bytes_per_frame)
+    for _ in range(100):
+        session.send_audio(frame, 2.0)
+    hear(5200, confirmed=False)
+    stop_hearing(5200, 5320, "too_short")
+    hear(6060, confirmed=False)
+    hear(6060, confirmed=True)
+    session.end_response(2.0, interrupted=True, reason="barge_in")
+    stop_hearing(6060, 7480, "silence")
+    session.report_transcript("user", "On Sunday, I mean.", 2.0, task_id="task-2", language="en-GB")
+    yield from _said(server.take_output())
+
+
 def _pair(registry: Sessions) -> tuple[ServerConnection, ClientConnection]:
     server = ServerConnection(registry, 0.0)
     client = ClientConnection(0.0, _LIMITS, stamp=lambda _: "", subprotocol=True)
@@ -180,6 +232,7 @@ TRACES: Final[Mapping[str, Callable[[], _Trace]]] = MappingProxyType(
         "offers": _offers,
         "not_configurable": _not_configurable,
         "merged": _merged,
+        "server_barge_in": _server_barge_in,
         "resumed": _resumed,
     }
 )

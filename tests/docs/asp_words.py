@@ -112,6 +112,7 @@ FEATURES: Final[Mapping[Feature, str]] = MappingProxyType(
         Feature.DTMF: "Keys that the caller presses",
         Feature.CALL_ACTION: "The server transfers or hangs up the call",
         Feature.GO_AWAY: "The server says that it will close the socket",
+        Feature.TRANSCRIPTS: "The client learns in words what was said",
     }
 )
 

@@ -181,6 +181,15 @@ SAMPLES: Final[Mapping[str, dict[str, Any]]] = MappingProxyType(
         "playback.mark": _of(
             "playback.mark", mark_id="m1", response_id="r1", outcome="played", played_ms=860
         ),
+        "transcript": _of(
+            "transcript",
+            role="agent",
+            text="Good morning.",
+            final=True,
+            task_id="task-1",
+            response_id="r1",
+            language="en-GB",
+        ),
         "turn.override": _of("turn.override", vad={"silence_threshold_ms": 1500}),
         "dtmf": _of("dtmf", digit="#", duration_ms=120),
         "call.action": _of(

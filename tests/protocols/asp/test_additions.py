@@ -16,6 +16,7 @@ from palaver.protocols.asp.messages import (
     PlaybackMarkMessage,
     ResponseEndMessage,
     Side,
+    TranscriptMessage,
 )
 from palaver.testing.asp_pair import AspPair
 from tests.protocols.asp.ends import FRAME, RawClient
@@ -93,6 +94,65 @@ def test_speech_of_a_server() -> None:
     pair.pump()
     received = [one.message for one in pair.told(Side.CLIENT, MessageReceived)]
     assert [one.model_copy(update={"timestamp": None}) for one in received] == [START, END]
+
+
+def test_transcripts() -> None:
+    """What was said comes in words, in order with the answer; of a long text, the beginning."""
+    pair = AspPair()
+    pair.open(SessionRequest(session_id="s"))
+    agent = pair.agent("s")
+    assert agent.report_transcript("user", "good m", 0.0, final=False)
+    assert agent.report_transcript("user", "Good morning.", 0.0, task_id="t1", language="en-GB")
+    response = agent.start_response(0.0)
+    assert agent.report_transcript("agent", "\0" * 20_000, 0.0, response_id=response.id)
+    agent.end_response(0.0)
+    pair.pump()
+    received = [one.message for one in pair.told(Side.CLIENT, MessageReceived)]
+    heard = [one for one in received if isinstance(one, TranscriptMessage)]
+    assert [one.message_type for one in received] == [
+        "transcript",
+        "transcript",
+        "response.start",
+        "transcript",
+        "response.end",
+    ]
+    assert [(one.role, one.final, one.task_id, one.language) for one in heard] == [
+        ("user", False, None, None),
+        ("user", True, "t1", "en-GB"),
+        ("agent", True, None, None),
+    ]
+    assert (heard[1].text, heard[2].text) == ("Good morning.", "\0" * 10_000)
+    assert [one.response_id for one in heard] == [None, None, "r1"]
+
+
+@pytest.mark.parametrize(
+    ("members", "wrong"),
+    [
+        ({"language": "pt_BR"}, "language: must match"),
+        ({"language": "en" + "-x" * 17}, "language: must have at most 35 characters"),
+        ({"task_id": "x" * 129}, "task_id: must have at most 128 characters"),
+        ({"response_id": ""}, "response_id: must not be empty"),
+    ],
+)
+def test_transcripts_that_cannot_be(members: dict[str, str], wrong: str) -> None:
+    """An id or a language that is none is a misuse; the client hears nothing of it."""
+    pair = AspPair()
+    pair.open(SessionRequest(session_id="s"))
+    with pytest.raises(Misuse, match=wrong):
+        pair.agent("s").report_transcript("user", "yes", 0.0, **members)  # type: ignore[arg-type]
+    pair.pump()
+    assert pair.told(Side.CLIENT, MessageReceived) == []
+
+
+def test_transcripts_that_nobody_reads() -> None:
+    """A client that does not know them is sent none, and the agent is told so."""
+    for start in ({"features": ["dtmf"]}, {"version": None, "features": None}):
+        peer = RawClient()
+        peer.start(**start)
+        session = peer.sessions.get("s")
+        assert session is not None
+        assert not session.report_transcript("user", "yes", 0.0, task_id="")
+        assert peer.heard() == []
 
 
 def test_keys_and_marks() -> None:

@@ -198,6 +198,7 @@ def agent_commands(session: ServerSession, now: float) -> list[Callable[[], obje
         lambda: session.mark(now),
         lambda: session.override_turn(VADConfig(threshold=0.9), now),
         lambda: session.act("hangup", now),
+        lambda: session.report_transcript("agent", "hi", now),
         lambda: session.end(now, "hangup"),
         lambda: session.fail(now, "broke"),
         lambda: session.report_speech(end, now),

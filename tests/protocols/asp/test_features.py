@@ -91,6 +91,7 @@ def all_that_a_server_says(peer: RawClient, **start: Any) -> list[Any]:
     session.act("transfer", 0.0, target="desk", reason="asked")
     session.report_speech(START, 0.0)
     session.report_speech(END, 0.0)
+    session.report_transcript("user", "yes", 0.0)
     said += peer.say("session.update", session_id="s", vad={"threshold": 0.6})
     peer.end.go_away(0.0, 5.0)
     for _ in range(60):

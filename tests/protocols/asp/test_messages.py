@@ -60,6 +60,7 @@ TABLE: list[tuple[str, set[Side], Feature | None, set[str]]] = [
     ("response.end", {SERVER}, None, {"session_id"}),
     ("response.cancel", {CLIENT}, Feature.RESPONSE_CONTROL, {"session_id", "response_id"}),
     ("playback.mark", {CLIENT, SERVER}, Feature.PLAYBACK_MARKS, {"session_id", "mark_id"}),
+    ("transcript", {SERVER}, Feature.TRANSCRIPTS, {"session_id", "role", "text"}),
     ("turn.override", {SERVER}, Feature.TURN_OVERRIDES, {"session_id", "vad"}),
     ("dtmf", {CLIENT}, Feature.DTMF, {"session_id", "digit"}),
     ("call.action", {SERVER}, Feature.CALL_ACTION, {"session_id", "action"}),

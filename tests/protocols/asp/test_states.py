@@ -207,6 +207,7 @@ SERVER_COMMANDS: dict[str, Callable[[Any], object]] = {
     "response.start": lambda session: session.start_response(0.0),
     "playback.mark": lambda session: session.mark(0.0),
     "turn.override": lambda session: session.override_turn(VADConfig(threshold=0.4), 0.0),
+    "transcript": lambda session: session.report_transcript("user", "yes", 0.0),
     "call.action": lambda session: session.act("hangup", 0.0),
     "audio.speech_start": lambda session: session.report_speech(_START, 0.0),
     "audio.speech_end": lambda session: session.report_speech(_END, 0.0),

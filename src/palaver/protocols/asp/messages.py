@@ -66,6 +66,7 @@ __all__ = [
     "SessionUpdateMessage",
     "SessionUpdatedMessage",
     "Side",
+    "TranscriptMessage",
     "TurnOverrideMessage",
     "parse_message",
     "read_object",
@@ -96,6 +97,7 @@ class Feature(StrEnum):
     DTMF = "dtmf"
     CALL_ACTION = "call_action"
     GO_AWAY = "go_away"
+    TRANSCRIPTS = "transcripts"
 
 
 SessionId: TypeAlias = Annotated[
@@ -104,6 +106,9 @@ SessionId: TypeAlias = Annotated[
 _Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=128)]
 _Word: TypeAlias = Annotated[str, Field(max_length=64)]
 _Text: TypeAlias = Annotated[str, Field(max_length=16_384)]
+_Language: TypeAlias = Annotated[
+    str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}$")
+]
 _Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 _Version: TypeAlias = Annotated[
@@ -489,6 +494,23 @@ class PlaybackMarkMessage(SessionMessage):
     ] = None
 
 
+class TranscriptMessage(SessionMessage):
+    """What was said, in words: what the caller was heard to say, or what the agent says.
+
+    Of a piece that is not ``final`` the next one of the same role takes the place.
+    """
+
+    sender = _SERVER
+    feature = Feature.TRANSCRIPTS
+    type: Literal["transcript"] = "transcript"
+    role: Annotated[Literal["user", "agent"], Field(description="Who said it")]
+    text: Annotated[_Text, Field(description="What was said")]
+    final: Annotated[bool, Field(description="Whether it stays as it is")] = True
+    task_id: Annotated[_Id | None, Field(description="Id of the task that it belongs to")] = None
+    response_id: Annotated[_Id | None, Field(description="The answer that says it")] = None
+    language: Annotated[_Language | None, Field(description="Its language (BCP 47)")] = None
+
+
 class TurnOverrideMessage(SessionMessage):
     """The server asks for other VAD values in the next turn, as for digits read aloud.
 
@@ -546,6 +568,7 @@ MESSAGES: Final[dict[str, type[ASPMessage]]] = {
         ResponseEndMessage,
         ResponseCancelMessage,
         PlaybackMarkMessage,
+        TranscriptMessage,
         TurnOverrideMessage,
         DtmfMessage,
         CallActionMessage,

@@ -6,9 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+from pydantic import ValidationError
+
 from palaver.protocols.asp import legacy
 from palaver.protocols.asp.config import SessionStatistics, VADConfig
-from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, protocol_error
+from palaver.protocols.asp.errors import (
+    ErrorCode,
+    Misuse,
+    ProtocolError,
+    field_error,
+    protocol_error,
+)
 from palaver.protocols.asp.frames import AudioFrame, FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
@@ -21,6 +29,7 @@ from palaver.protocols.asp.messages import (
     ResponseStartMessage,
     SessionEndedMessage,
     Side,
+    TranscriptMessage,
     TurnOverrideMessage,
 )
 from palaver.protocols.asp.session import Link, Session
@@ -30,7 +39,7 @@ __all__ = ["Home", "Response", "ServerLink", "ServerSession"]
 
 
 _MAX_SPOKEN: Final = 10_000
-"""Characters of the text of an answer, so that its message is legal whatever they are."""
+"""Characters of what is said, so that its message is legal whatever they are."""
 
 
 class ServerLink(Link, Protocol):
@@ -226,6 +235,40 @@ class ServerSession(Session[ServerLink]):
         """Tell the client what the server's own detector found."""
         if not self.has(Feature.SPEECH_EVENTS):
             return False
+        self.send(message, now)
+        return True
+
+    def report_transcript(
+        self,
+        role: Literal["user", "agent"],
+        text: str,
+        now: float,
+        *,
+        final: bool = True,
+        task_id: str | None = None,
+        response_id: str | None = None,
+        language: str | None = None,
+    ) -> bool:
+        """Tell the client in words what was said; of a very long ``text``, the beginning.
+
+        Raises:
+            Misuse: an id or the language is none, or the session is over.
+
+        """
+        if not self.has(Feature.TRANSCRIPTS):
+            return False
+        try:
+            message = TranscriptMessage(
+                session_id=self.id,
+                role=role,
+                text=text[:_MAX_SPOKEN],
+                final=final,
+                task_id=task_id,
+                response_id=response_id,
+                language=language,
+            )
+        except ValidationError as error:
+            raise Misuse(field_error(error).message) from None
         self.send(message, now)
         return True
 

@@ -78,6 +78,7 @@ _FROM_SERVER: Final = (
     "response.start",
     "response.end",
     "playback.mark",
+    "transcript",
     "turn.override",
     "call.action",
     "session.ack",
