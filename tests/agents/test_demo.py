@@ -26,6 +26,17 @@ from tests.server.spoken import V03
         ("transfer", "completed", r"I am putting you through to reception\."),
         ("transfer 100", "completed", r"I am putting you through to 100\."),
         ("bye", "completed", r"Goodbye\."),
+        ("What time is it?", "completed", r"It is \d\d:\d\d UTC\."),
+        ("que horas são", "completed", r"(São \d+ horas|É 1 hora) e (\d+ minutos|1 minuto), UTC\."),
+        ("Hello!", "completed", r"Hello!"),
+        ("count to 5", "completed", r"1 2 3 4 5"),
+        ("Conte até 5.", "completed", r"1 2 3 4 5"),
+        ("reserve uma mesa", "input-required", r"Para que dia\?"),
+        ("transfer me to sales", "completed", r"I am putting you through to sales\."),
+        ("me transfira para vendas", "completed", r"Estou transferindo a ligação para vendas\."),
+        ("Tchau!", "completed", r"Tchau\."),
+        ("ajuda", "completed", r"Diga: .*"),
+        ("what can you do?", "completed", r"Say: .*"),
     ],
 )
 async def test_what_it_says(text: str, state: str, words: str) -> None:
@@ -51,11 +62,28 @@ async def test_data_parts() -> None:
             assert parts[1:] == ([data] if text == "echo hi" else [])
 
 
-async def test_a_booking() -> None:
+@pytest.mark.parametrize(
+    ("said", "answers", "booked"),
+    [
+        ("book", ("Monday", "4"), "Booked: Monday, 4 people."),
+        ("book a table", ("tomorrow", "two people"), "Booked: tomorrow, two people."),
+        ("reserve uma mesa", ("hoje", "duas pessoas"), "Reservado: hoje, duas pessoas."),
+    ],
+)
+async def test_a_booking(said: str, answers: tuple[str, str], booked: str) -> None:
     """``book`` asks twice, then books."""
     async with serving(agent) as app:
-        task = await V03.task(app, "message/send", V03.said("book", "m1"))
-        for number, answer in enumerate(("Monday", "4"), 2):
-            said = V03.said(answer, f"m{number}", task["id"])
-            task = await V03.task(app, "message/send", said)
-    assert task["artifacts"][0]["parts"][0]["text"] == "Booked: Monday, 4 people."
+        task = await V03.task(app, "message/send", V03.said(said, "m1"))
+        for number, answer in enumerate(answers, 2):
+            answered = V03.said(answer, f"m{number}", task["id"])
+            task = await V03.task(app, "message/send", answered)
+    assert task["artifacts"][0]["parts"][0]["text"] == booked
+
+
+def test_both_languages_reach_every_skill() -> None:
+    """Both languages have a way to ask for each skill but ``fail``, and days to answer with."""
+    for language in ("en", "pt-BR"):
+        mine = [phrase for phrase in agent.phrases if phrase.language == language]
+        skills = {phrase.skill_id for phrase in mine if phrase.skill_id}
+        assert skills == {skill.id for skill in agent.profile.skills} - {"fail"}
+        assert sum(phrase.skill_id is None for phrase in mine) == 14

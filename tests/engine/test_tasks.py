@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from palaver.errors import (
     TaskNotFound,
     UnknownAgent,
 )
-from palaver.model.content import Artifact, DataPart, FilePart, TextPart
+from palaver.model.content import Artifact, DataPart, FilePart, Message, TextPart
 from palaver.model.events import CallActionRequested
 from palaver.model.task import Task, TaskState, fold
 from palaver.storage.interfaces import Storage
@@ -559,6 +560,59 @@ async def test_actions_on_a_call_are_events(
     assert [
         (event.action, event.target) for event in events if isinstance(event, CallActionRequested)
     ] == [("transfer", "100"), ("hang_up", None)]
+
+
+# --- what a turn knows ---
+
+
+async def test_a_turn_knows_what_was_said_before(start: StartEngine, say: Say) -> None:
+    """The context of the submission, as it was; it is no part of the task's history."""
+    before = tuple(
+        Message(id=f"c{number}", role=role, parts=(TextPart(text),), language="pt-BR")
+        for number, (role, text) in enumerate([("user", "oi"), ("agent", "olá")])
+    )
+    seen: list[tuple[Message, ...]] = []
+
+    async def looks(turn: Turn) -> None:
+        seen.extend([turn.context, turn.history])
+
+    agent = agent_of(looks)
+    task = await run(await start(agent), say(agent, "x", context=before))
+    assert seen == [before, task.history]
+    assert task.context == before
+
+
+def test_context_is_bounded() -> None:
+    """It is stored with each task."""
+    message = Message(id="m", role="user", parts=())
+    Submission(agent_id="a", message=message, wire="test", context=(message,) * 64)
+    with pytest.raises(ValueError, match="context: at most 64 messages, not 65"):
+        Submission(agent_id="a", message=message, wire="test", context=(message,) * 65)
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "language"),
+    [
+        ("good day", None, "en"),
+        ("Bom dia!", None, "pt-BR"),
+        ("good day", "fr", "fr"),
+        ("anything else", None, None),
+    ],
+)
+async def test_a_turn_knows_its_language(
+    start: StartEngine, say: Say, text: str, given: str | None, language: str | None
+) -> None:
+    """Of the message, else of the phrase that the text equals."""
+    agent = Agent("polite")
+    seen = []
+
+    @agent.skill("greet", phrases={"en": ("good day",), "pt-BR": ("bom dia",)})
+    async def greet(turn: Turn) -> None:
+        seen.append(turn.language)
+
+    said = say(agent, text)
+    await run(await start(agent), replace(said, message=replace(said.message, language=given)))
+    assert seen == [language]
 
 
 # --- following ---

@@ -44,6 +44,7 @@ messages = st.builds(
     metadata=metadata,
     extensions=names,
     reference_task_ids=names,
+    language=optional,
 )
 artifacts = st.builds(
     Artifact,
@@ -71,6 +72,7 @@ def created(seq: int) -> st.SearchStrategy[TaskEvent]:
         skill_id=optional,
         restartable=st.booleans(),
         metadata=metadata,
+        context=st.lists(messages, max_size=2).map(tuple),
     )
 
 
@@ -140,6 +142,17 @@ def legal(events: list[TaskEvent]) -> list[TaskEvent]:
 def test_what_is_encoded_comes_back(events: list[TaskEvent]) -> None:
     """Events of every kind, with parts of every kind, survive being written down."""
     assert decode_events(encode_events(events)) == events
+
+
+def test_what_an_earlier_version_stored_is_read() -> None:
+    """An event from before languages and context were known: they are absent, not wrong."""
+    stored = (
+        b'[{"seq":1,"at":1.0,"conversation_id":"c","agent_id":"a","message":{"id":"m",'
+        b'"role":"user","parts":[{"text":"hi","kind":"text"}]},"principal":"p","wire":"w",'
+        b'"kind":"task_created"}]'
+    )
+    task = fold("t", decode_events(stored))
+    assert (task.history[0].language, task.context) == (None, ())
 
 
 @settings(max_examples=40, deadline=None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from palaver.engine.outputs import Output
+from palaver.engine.phrases import Phrase, Phrases, is_all_of
 from palaver.errors import AgentError, UnknownSkill
 from palaver.model.ids import slug
 from palaver.model.profile import AgentProfile, SkillProfile
@@ -80,6 +81,7 @@ class Agent:
         self.documentation_url = documentation_url
         self._skills: dict[str, Skill] = {}
         self._default: str | None = None
+        self._phrases = Phrases(self.id)
 
     def skill(
         self,
@@ -91,31 +93,26 @@ class Agent:
         examples: tuple[str, ...] = (),
         default: bool = False,
         restartable: bool | None = None,
+        phrases: Mapping[str, Sequence[str]] | None = None,
     ) -> Callable[[_Decorated], _Decorated]:
         """Make the decorated function a skill of this agent.
 
         The function takes a ``Turn``. It may be an async generator, a coroutine function, a
         generator or a plain function (the last two run in a thread). The first skill, or the one
-        with ``default=True``, takes every text whose first word names no skill.
+        with ``default=True``, takes every text that means no other.
+
+        ``phrases`` are how people say it, by language: ``{"en": ("count to {5|10}",)}``. What
+        stands in braces are alternatives, and the one that was said is the text of the turn.
 
         Raises:
-            AgentError: the id is not one word, is taken, or there is a default already.
+            AgentError: the id is not one word, is taken, there is a default already, or a phrase
+                cannot be used: it is empty, over 200 characters, has braces that do not match or
+                means another skill, or the agent has more than 2,000 with its alternatives.
 
         """
 
         def register(handler: _Decorated) -> _Decorated:
-            if not id or any(char.isspace() for char in id):
-                message = f"agent {self.id!r}: skill id {id!r} must be one word"
-                raise AgentError(message)
-            if id in self._skills:
-                message = f"agent {self.id!r} has a skill {id!r} already"
-                raise AgentError(message)
-            if default and self._default is not None:
-                message = f"agent {self.id!r} has a default skill already: {self._default!r}"
-                raise AgentError(message)
-            if not callable(cast("object", handler)):
-                message = f"agent {self.id!r}: skill {id!r} must be a function of a turn"
-                raise AgentError(message)
+            self._check(id, handler, default=default)
             profile = SkillProfile(
                 id=id,
                 name=name or id,
@@ -123,6 +120,7 @@ class Agent:
                 tags=tags,
                 examples=examples,
             )
+            self._phrases.add(phrases or {}, id)
             again = self.restartable if restartable is None else restartable
             self._skills[id] = Skill(profile, handler, again)
             if default:
@@ -130,6 +128,41 @@ class Agent:
             return handler
 
         return register
+
+    def _check(self, id: str, handler: object, *, default: bool) -> None:  # noqa: A002
+        if not id or any(char.isspace() for char in id):
+            message = f"agent {self.id!r}: skill id {id!r} must be one word"
+            raise AgentError(message)
+        if id in self._skills:
+            message = f"agent {self.id!r} has a skill {id!r} already"
+            raise AgentError(message)
+        if default and self._default is not None:
+            message = f"agent {self.id!r} has a default skill already: {self._default!r}"
+            raise AgentError(message)
+        if not callable(handler):
+            message = f"agent {self.id!r}: skill {id!r} must be a function of a turn"
+            raise AgentError(message)
+
+    def expect(self, language: str, *phrases: str) -> None:
+        """Declare what people answer to questions of this agent, in ``language``.
+
+        It chooses no skill; it tells an engine that hears speech what it may hear.
+
+        Raises:
+            AgentError: a phrase cannot be used; see ``skill``.
+
+        """
+        self._phrases.add({language: phrases}, None)
+
+    @property
+    def phrases(self) -> tuple[Phrase, ...]:
+        """What people say to this agent, alternatives written out, as it was declared."""
+        return self._phrases.all
+
+    def language_of(self, text: str) -> str | None:
+        """Return the language of the phrase that ``text`` equals; ``None`` where it equals none."""
+        phrase = self._phrases.find(text)
+        return None if phrase is None else phrase.language
 
     @property
     def profile(self) -> AgentProfile:
@@ -147,7 +180,9 @@ class Agent:
         """Return the skill for a text, and what of the text is left for it.
 
         A ``skill_id`` names the skill; the text is left whole. Otherwise the first word does,
-        in any case, and is taken off; where it names none, the default skill gets it all.
+        in any case, and is taken off. Where it names none, the phrase does that the text equals
+        but for case and punctuation, and what stood in its braces is left: of "count to 20", the
+        20. A text that is no phrase either goes whole to the default skill.
 
         Raises:
             UnknownSkill: there is no such skill, or none at all.
@@ -160,6 +195,12 @@ class Agent:
             return skill, text
         words = text.split(maxsplit=1)
         named = self._skills.get(words[0].lower()) if words else None
+        phrase = self._phrases.find(text)
+        if phrase is not None and phrase.skill_id is not None:
+            meant = self._skills[phrase.skill_id]
+            if named is None or named is meant:
+                # A phrase that is all braces hands on what was said, as it was said.
+                return meant, text if is_all_of(phrase.rest, text) else phrase.rest
         if named is not None:
             return named, words[1] if len(words) > 1 else ""
         default = self._default or next(iter(self._skills), None)

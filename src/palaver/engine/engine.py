@@ -42,12 +42,14 @@ from palaver.model.ids import IdSource
 from palaver.model.task import INTERRUPTED, Fold, Task, TaskState
 from palaver.storage.interfaces import Claim, Storage
 
-__all__ = ["Engine", "Submission"]
+__all__ = ["MAX_CONTEXT_MESSAGES", "Engine", "Submission"]
 
 _log = structlog.get_logger("palaver.engine")
 _ATTEMPTS: Final = 50
 """How often a write to a task that runs elsewhere is tried while its worker keeps writing."""
 _RETRY_AFTER: Final = 1.0
+MAX_CONTEXT_MESSAGES: Final = 64
+"""Messages of a conversation that a new task may be given; they are stored with each task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +57,13 @@ class Submission:
     """A message to an agent.
 
     ``task_id`` names the task that it goes on with; with ``may_create`` it begins that task where
-    there is none. ``skill_id`` names the skill; otherwise the text does.
+    there is none. ``skill_id`` names the skill; otherwise the text does. ``context`` is what was
+    said in the conversation before, as far as the other side really heard it; only a task that
+    this message begins takes it.
+
+    Raises:
+        ValueError: ``context`` has more than 64 messages.
+
     """
 
     agent_id: str
@@ -67,6 +75,15 @@ class Submission:
     conversation_id: str | None = None
     may_create: bool = False
     metadata: Metadata | None = None
+    context: tuple[Message, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.context) > MAX_CONTEXT_MESSAGES:
+            message = (
+                f"context: at most {MAX_CONTEXT_MESSAGES} messages, not {len(self.context)}: "
+                "leave out the oldest"
+            )
+            raise ValueError(message)
 
 
 class Engine:
@@ -272,6 +289,7 @@ class Engine:
             skill_id=submission.skill_id,
             restartable=skill.restartable,
             metadata=submission.metadata,
+            context=submission.context,
         )
         claim = None if submission.may_create else self._claim(submission, now)
         try:

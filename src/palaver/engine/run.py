@@ -11,14 +11,14 @@ from typing import Final, Literal
 
 import structlog
 
-from palaver.engine.agent import Agent
+from palaver.engine.agent import Agent, Skill
 from palaver.engine.clock import Clock
 from palaver.engine.handlers import call_handler
 from palaver.engine.limits import Limits
 from palaver.engine.log import TaskWriter
 from palaver.engine.outputs import Output, Rejected
 from palaver.engine.response import Response, TooManyEvents, sound
-from palaver.engine.turn import Turn
+from palaver.engine.turn import Turn, TurnActions
 from palaver.errors import IllegalEvent, StoreUnavailable, UnknownSkill
 from palaver.model.content import Message, Part, TextPart
 from palaver.model.events import CallActionRequested, MessageReceived, TaskEvent
@@ -218,9 +218,7 @@ class Run:
 
     async def _drive(self, task: Task) -> None:
         try:
-            skill, said = self._agent.choose(task.history[0].text, task.skill_id)
-            chosen = skill.profile.id
-            turn = Turn(task, text=said, skill_id=chosen, attempt=self._attempt, actions=self)
+            turn, skill = _turn(self._agent, task, self._attempt, self)
             async with asyncio.timeout(self._agent.timeout) as self._deadline:
                 async with aclosing(
                     call_handler(skill.handler, turn, self._place.threads)
@@ -349,6 +347,20 @@ class Run:
 
 def _response(place: Workplace, writer: TaskWriter, task: Task) -> Response:
     return Response(writer, task, place.new_id, max_events=place.limits.max_task_events)
+
+
+def _turn(agent: Agent, task: Task, attempt: int, actions: TurnActions) -> tuple[Turn, Skill]:
+    message = task.history[0]
+    skill, said = agent.choose(message.text, task.skill_id)
+    turn = Turn(
+        task,
+        text=said,
+        skill_id=skill.profile.id,
+        language=message.language or agent.language_of(message.text),
+        attempt=attempt,
+        actions=actions,
+    )
+    return turn, skill
 
 
 def _over(writer: TaskWriter) -> bool:

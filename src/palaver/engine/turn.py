@@ -49,6 +49,10 @@ class Turn:
         skill_id: The skill that was chosen.
         attempt: 1, or more where an earlier worker died and the task runs again.
         metadata: What the caller attached to the request.
+        language: The BCP 47 tag of the message's text, or of the phrase of the agent that it
+            equals; ``None`` where nobody knows.
+        context: What was said in the conversation before this message, as far as the caller
+            really heard it; empty where the caller does not tell.
 
     """
 
@@ -56,7 +60,9 @@ class Turn:
         "_actions",
         "_history",
         "attempt",
+        "context",
         "conversation_id",
+        "language",
         "message",
         "metadata",
         "principal",
@@ -67,7 +73,14 @@ class Turn:
     )
 
     def __init__(
-        self, task: Task, *, text: str, skill_id: str, attempt: int, actions: TurnActions
+        self,
+        task: Task,
+        *,
+        text: str,
+        skill_id: str,
+        language: str | None,
+        attempt: int,
+        actions: TurnActions,
     ) -> None:
         self.text = text
         self.message = task.history[0]
@@ -78,6 +91,8 @@ class Turn:
         self.skill_id = skill_id
         self.attempt = attempt
         self.metadata: Metadata = task.metadata or {}
+        self.language = language
+        self.context = task.context
         self._history = [task.history[0]]
         self._actions = actions
 

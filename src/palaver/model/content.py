@@ -64,7 +64,7 @@ Part: TypeAlias = TextPart | FilePart | DataPart
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One thing said by one side."""
+    """One thing said by one side; ``language`` is the BCP 47 tag of its text, where known."""
 
     id: str
     role: Role
@@ -72,6 +72,7 @@ class Message:
     metadata: Metadata | None = None
     extensions: tuple[str, ...] = ()
     reference_task_ids: tuple[str, ...] = ()
+    language: str | None = None
 
     @property
     def text(self) -> str:

@@ -23,7 +23,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCreated:
-    """The first event of every log: who asked which agent for what, over which wire."""
+    """The first event of every log: who asked which agent for what, over which wire.
+
+    ``context`` is what was said in the conversation before, as far as the other side heard it.
+    """
 
     seq: int
     at: float
@@ -35,6 +38,7 @@ class TaskCreated:
     skill_id: str | None = None
     restartable: bool = False
     metadata: Metadata | None = None
+    context: tuple[Message, ...] = ()
     kind: Literal["task_created"] = "task_created"
 
 

@@ -26,7 +26,11 @@ _COMPACT_EVERY: Final = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A task as it stands after event ``seq``."""
+    """A task as it stands after event ``seq``.
+
+    ``history`` begins with the message that made the task; ``context`` is what was said in the
+    conversation before it.
+    """
 
     id: str
     conversation_id: str
@@ -46,6 +50,7 @@ class Task:
     skill_id: str | None = None
     restartable: bool = False
     metadata: Metadata | None = None
+    context: tuple[Message, ...] = ()
 
     @property
     def terminal(self) -> bool:
@@ -208,6 +213,7 @@ class Fold:
                 skill_id=event.skill_id,
                 restartable=event.restartable,
                 metadata=event.metadata,
+                context=event.context,
             )
         )
 
