@@ -20,6 +20,8 @@ class Call:
     now: Callable[[], float]
     congested: Callable[[], bool]
     """Whether the client has not taken yet what it was sent: wait before you send more."""
+    agent_id: str | None = None
+    """The agent that the socket's path names; without one, the server's first."""
 
 
 class CallListener(Protocol):
