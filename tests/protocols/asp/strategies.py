@@ -106,9 +106,9 @@ def _plain(kind: Any, facts: list[Any], *, legal: bool) -> st.SearchStrategy[Any
 
 
 def _strings(facts: list[Any]) -> st.SearchStrategy[str]:
+    longest = min((one.max_length for one in facts if isinstance(one, MaxLen)), default=99)
     for fact in facts:
         if getattr(fact, "pattern", None):
-            longest = min((one.max_length for one in facts if isinstance(one, MaxLen)), default=99)
             matching = st.from_regex(fact.pattern, fullmatch=True)
             return matching.filter(lambda text: len(text) <= longest)
     least, most = _size(facts)
