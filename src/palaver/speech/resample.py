@@ -27,8 +27,9 @@ _NONE: Final = np.zeros(0, np.float32)
 class Resampler:
     """Brings a stream of int16 samples from one rate to another.
 
-    Over a whole stream, N samples become N · to_hz / from_hz, give or take 2; none moves in time.
-    Until then, what 240 samples at the lower of the rates last is held back (8 kHz: 30 ms).
+    Over a whole stream, N samples become N · to_hz / from_hz, give or take 2, and what is heard
+    moves by less than 3 of the new samples. Until its end, the time of about 240 samples at the
+    lower of the two rates is held back (at 8 kHz: 30 ms).
 
     Raises:
         ValueError: a rate is not from 1,000 to 192,000 Hz.
