@@ -1,1 +1,311 @@
-"""To be written."""
+"""Endpointing: where speech begins and ends, one probability per frame (§13 of the ASP page).
+
+A pure machine over media time. It knows what the two sides negotiated and nothing else, so the two
+sides decide the same, whoever runs it and however fast the audio came.
+
+- A frame is *speech* when its probability is ``threshold`` or more.
+- It is *voiced* when, besides, the ring holds ``speech_ratio`` of speech, with this frame. Silence
+  is counted from the last voiced frame, not from the last frame of speech: one noisy frame in a
+  pause does not begin the pause anew. And it is counted from the frame, not from where the ring
+  has emptied, so that smoothing adds no delay: the decision comes ``silence_threshold_ms`` after
+  the last voiced frame, to the frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from palaver.protocols.asp.config import FRAME_DURATIONS_MS, VADConfig
+from palaver.speech.heard import EndReason, Heard, SpeechConfirmed, SpeechEnded, SpeechStarted
+
+__all__ = ["Endpointer", "EndpointingOptions"]
+
+_NOTHING: Final[Sequence[Heard]] = ()
+_MILLION: Final = 1_000_000
+_FLOOR: Final = 0.01
+"""Below this probability hysteresis holds nothing: a detector says so much of silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointingOptions:
+    """What is not negotiated. Both sides keep the defaults, or they would disagree.
+
+    ``hysteresis`` is how far below ``threshold`` a frame may be that follows a frame of speech. It
+    is off: the ring and the silence bridge a dip as well, the page knows no such number, and in
+    babble the lower bar keeps turns open (frame F1 rises with the bar there: 0.81 at 0.5, 0.92 at
+    0.85). ``max_utterance_ms`` is where an utterance is cut in two.
+    """
+
+    hysteresis: float = 0.0
+    max_utterance_ms: int = 30_000
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.hysteresis <= 1.0:
+            raise ValueError(f"hysteresis must be 0-1, not {self.hysteresis}")
+        if self.max_utterance_ms < 1_000:
+            raise ValueError(f"max_utterance_ms must be 1000 at least, not {self.max_utterance_ms}")
+
+
+class Endpointer:
+    """Says where speech begins and ends. Each call returns what was heard by it, mostly nothing.
+
+    ``frame_ms`` is the negotiated ``frame_duration_ms``. Raises ``ValueError`` for values that
+    negotiation would not have let pass.
+    """
+
+    __slots__ = (
+        "_before",
+        "_bits",
+        "_confirm_at",
+        "_confirmed",
+        "_cut_frames",
+        "_end_after",
+        "_floor",
+        "_frame_ms",
+        "_frames",
+        "_full_at",
+        "_hysteresis",
+        "_manual_from",
+        "_needed",
+        "_prefix_ms",
+        "_ring",
+        "_silent",
+        "_speaking",
+        "_start",
+        "_stay",
+        "_threshold",
+        "_vad",
+        "_voiced",
+        "voiced_frames",
+    )
+
+    def __init__(
+        self, vad: VADConfig, frame_ms: int, options: EndpointingOptions = EndpointingOptions()
+    ) -> None:
+        if frame_ms not in FRAME_DURATIONS_MS:
+            raise ValueError(f"frame_ms must be one of 10, 20, 30, not {frame_ms}")
+        self._frame_ms = frame_ms
+        self._hysteresis = options.hysteresis
+        self._cut_frames = -(-options.max_utterance_ms // frame_ms)
+        self._frames = 0  # media time, in frames
+        self._ring = 0  # one bit a frame, the newest lowest
+        self._before = False  # was the last frame speech? Of use to hysteresis only
+        self._speaking = False
+        self._confirmed = False
+        self._start = 0  # frame of the first hit
+        self._voiced = 0  # voiced frames of the utterance
+        self._silent = 0  # frames since the last voiced one
+        self._floor = 0  # frame before which audio belongs to an utterance that is over
+        self._prefix_ms = 0
+        self._manual_from = 0
+        self.voiced_frames = 0
+        """Voiced frames so far, of all utterances: for logs."""
+        self._adopt(vad)
+        self._full_at = vad.ring_buffer_frames
+        self._confirm_at = self._least_voiced
+
+    # --- what there is ---------------------------------------------------------------------
+
+    @property
+    def now_ms(self) -> int:
+        """Media time so far."""
+        return self._frames * self._frame_ms
+
+    @property
+    def frames(self) -> int:
+        """Media time so far, in frames."""
+        return self._frames
+
+    @property
+    def speaking(self) -> bool:
+        """Whether an utterance is open."""
+        return self._speaking
+
+    @property
+    def enabled(self) -> bool:
+        """Whether speech is detected; if not, only ``commit`` ends an utterance."""
+        return self._vad.enabled
+
+    @property
+    def vad(self) -> VADConfig:
+        """What is run."""
+        return self._vad
+
+    @property
+    def utterance_from_ms(self) -> int | None:
+        """Where the audio of the open utterance begins, its prefix included."""
+        return self._start * self._frame_ms - self._prefix_ms if self._speaking else None
+
+    # --- what comes in ---------------------------------------------------------------------
+
+    def hear(self, probability: float) -> Sequence[Heard]:
+        """Judge the next frame."""
+        speech = probability >= (self._stay if self._before else self._threshold)
+        self._before = speech
+        return self._frame(speech)
+
+    def skip(self, frames: int) -> Sequence[Heard]:
+        """Let ``frames`` pass that never came: they are silence. The work is bounded."""
+        self._before = False
+        if not self._vad.enabled:
+            self._frames += frames
+            return _NOTHING
+        events: list[Heard] = []
+        first = True  # what a switch has made due happens in the first frame
+        while frames and (self._ring or first):
+            events += self._frame(speech=False)
+            frames -= 1
+            first = False
+        if frames and self._speaking:
+            # In an empty ring nothing can begin: only the one end is left to come.
+            passed = min(self._to_end(), frames)
+            self._frames += passed - 1
+            self._silent += passed - 1
+            events += self._frame(speech=False)
+            frames -= passed
+        self._frames += frames
+        return events
+
+    def commit(self) -> Sequence[Heard]:
+        """End the utterance here: the client says that it is complete, confirmed or not.
+
+        In silence there is none, and nothing happens. With detection off all that came since the
+        last commit is the utterance (the last ``max_utterance_ms`` of it); it starts and ends now.
+        """
+        if self._speaking:
+            # With detection off nobody knows which frame was voiced last: all of it counts.
+            self._silent = self._silent if self._vad.enabled else 0
+            ended = self._end("committed")
+            self._manual_from = self._frames
+            return (ended,)
+        start = max(self._manual_from, self._frames - self._cut_frames)
+        if self._vad.enabled or start == self._frames:
+            return _NOTHING
+        self._manual_from = self._floor = self._frames
+        start_ms, now_ms = start * self._frame_ms, self.now_ms
+        return (
+            SpeechStarted(start_ms, 0, now_ms),
+            SpeechEnded(start_ms, now_ms, now_ms, "committed"),
+        )
+
+    def switch(self, vad: VADConfig) -> None:
+        """Run ``vad`` from the next frame on. The ring, an open utterance and its counts stay.
+
+        In a longer ring the frames that it does not remember are silence. Where detection begins
+        or ends it knows nothing of what came before.
+        """
+        was = self._vad
+        expected = self._least_voiced
+        self._adopt(vad)
+        self._ring &= self._bits
+        if self._confirm_at == expected:  # a continued utterance needs one frame, whatever is asked
+            self._confirm_at = self._least_voiced
+        if was.enabled != vad.enabled:
+            self._ring = 0
+            self._silent = 0
+            self._before = False
+            self._manual_from = self._frames
+
+    # --- how it decides --------------------------------------------------------------------
+
+    def _adopt(self, vad: VADConfig) -> None:
+        if errors := vad.validate():
+            raise ValueError("; ".join(errors))
+        self._vad = vad
+        # To a millionth, as in the digest (§11): two values that are one there decide the same.
+        self._threshold = round(vad.threshold * _MILLION) / _MILLION
+        self._stay = min(self._threshold, max(_FLOOR, self._threshold - self._hysteresis))
+        size = vad.ring_buffer_frames
+        self._bits = (1 << size) - 1
+        self._needed = -(-round(vad.speech_ratio * _MILLION) * size // _MILLION)
+        self._end_after = -(-vad.silence_threshold_ms // self._frame_ms)
+
+    @property
+    def _least_voiced(self) -> int:
+        return -(-self._vad.min_speech_ms // self._frame_ms)
+
+    def _frame(self, speech: bool) -> Sequence[Heard]:  # noqa: FBT001 # one bit in, many times
+        self._frames += 1
+        ring = self._ring = ((self._ring << 1) | speech) & self._bits
+        if self._speaking:
+            return self._go_on(voiced=speech and ring.bit_count() >= self._needed)
+        # §13.2: a full ring, of which enough is speech.
+        if not ring or ring.bit_count() < self._needed or self._frames < self._full_at:
+            return _NOTHING
+        return self._begin() if self._vad.enabled else _NOTHING
+
+    def _go_on(self, *, voiced: bool) -> Sequence[Heard]:
+        if not self._vad.enabled:
+            return _NOTHING
+        if voiced:
+            self._voiced += 1
+            self.voiced_frames += 1
+            self._silent = 0
+        else:
+            self._silent += 1
+        if not self._confirmed and self._voiced >= self._confirm_at:
+            return self._confirm()
+        if self._silent >= self._end_after:
+            return (self._end("silence"),)  # §13.4
+        if self._frames - self._start >= self._cut_frames:
+            return self._cut()
+        return _NOTHING
+
+    def _begin(self) -> Sequence[Heard]:
+        """Begin at the first hit in the ring (§13.2)."""
+        ring = self._ring
+        self._start = self._frames - ring.bit_length()
+        self._speaking = True
+        self._voiced = ring.bit_count()
+        self.voiced_frames += self._voiced
+        self._silent = (ring & -ring).bit_length() - 1
+        self._confirm_at = self._least_voiced
+        start_ms = self._start * self._frame_ms
+        # What belongs to the utterance before is not said twice.
+        room_ms = start_ms - self._floor * self._frame_ms
+        self._prefix_ms = max(0, min(self._vad.prefix_padding_ms, room_ms))
+        started = SpeechStarted(start_ms, self._prefix_ms, self.now_ms)
+        if self._voiced >= self._confirm_at:
+            return (started, *self._confirm())
+        return (started,)
+
+    def _confirm(self) -> Sequence[Heard]:
+        """§13.3: it was voiced for long enough; silence within it does not count."""
+        self._confirmed = True
+        start_ms = self._start * self._frame_ms
+        return (SpeechConfirmed(start_ms, self._prefix_ms, self.now_ms),)
+
+    def _end(self, reason: EndReason) -> SpeechEnded:
+        end = max(self._start, self._frames - self._silent)
+        if reason != "committed" and not self._confirmed:
+            reason = "too_short"  # and its audio may be the prefix of what comes: no floor
+        else:
+            self._floor = end
+        ended = SpeechEnded(self._start * self._frame_ms, end * self._frame_ms, self.now_ms, reason)
+        # Its frames begin no other utterance; what came after the last voiced one may.
+        self._ring &= (1 << min(self._silent, 16)) - 1
+        self._speaking = self._confirmed = False
+        self._voiced = 0
+        return ended
+
+    def _cut(self) -> Sequence[Heard]:
+        """End what is too long; speech that goes on is the next utterance, from here."""
+        ring = self._ring
+        if ring.bit_count() < self._needed:
+            return (self._end("max_duration"),)
+        self._silent, silent = 0, self._silent
+        ended = self._end("max_duration")
+        self._ring, self._silent = ring, silent
+        self._start = self._frames
+        self._speaking = True
+        self._prefix_ms = 0
+        # It was speech already: one more voiced frame and its rest is not thrown away.
+        self._confirm_at = self._least_voiced if ended.discarded else 1
+        return (ended, SpeechStarted(self.now_ms, 0, self.now_ms))
+
+    def _to_end(self) -> int:
+        """Frames of silence until the utterance ends."""
+        cut_at = self._start + self._cut_frames
+        return min(self._end_after - self._silent, cut_at - self._frames)
