@@ -1,1 +1,474 @@
-"""To be written."""
+"""Hearing: a session's audio in, what was heard out; the same at both ends (§13 of the ASP page).
+
+Audio is cut into frames on a grid of media time. Frame k is judged by the last window of the
+detector that was complete by its end (0.0 before the first). So what is heard depends on the audio
+alone: not on the sizes in which it came, nor on who else was judged at the same time.
+
+The detector is not called here but by who has all sessions (``batch``): ``window()`` gives the
+audio of the next window, ``take()`` its probability. ``StreamingVAD`` does both at once.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from palaver.protocols.asp.config import AudioConfig, AudioEncoding, VADConfig
+from palaver.speech.audio import decode, encode
+from palaver.speech.detector import Detector, Samples
+from palaver.speech.endpointing import Endpointer, EndpointingOptions
+from palaver.speech.heard import Heard, SpeechEnded, SpeechStarted
+from palaver.speech.resample import Resampler
+
+__all__ = ["AudioBuffer", "Levels", "StreamingVAD", "detector_rate_hz", "read_windows"]
+
+_NOTHING: Final[Sequence[Heard]] = ()
+_TAIL_MS: Final = 200
+"""Audio of an utterance after its last voiced frame, at most."""
+_GAP_HEARD_MS: Final = 100
+"""A gap up to this is silence that the detector hears: a few lost packets do not make it forget."""
+_GAP_KEPT_MS: Final = 3_000
+"""Of a longer gap so much silence is kept: more than any open utterance, tail and prefix reach."""
+_REACH_MS: Final = 900
+"""How far before now an onset and its prefix may reach: 10 frames of 30 ms, 500 ms, some room."""
+_NEVER: Final = 1 << 62
+_AS_USUAL: Final = EndpointingOptions()
+
+
+def detector_rate_hz(audio: AudioConfig) -> int:
+    """Return the rate that a detector for this audio has: 8 kHz as it is, all else 16 kHz."""
+    return 8_000 if audio.sample_rate == 8_000 else 16_000
+
+
+def read_windows(
+    windows: Sequence[bytes | bytearray], encoding: AudioEncoding, samples: int
+) -> Samples:
+    """Return windows of ``samples`` samples, all in ``encoding``, as one array [N, samples]."""
+    return decode(b"".join(windows), encoding).reshape(len(windows), samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """How loud some audio is: says in a log why nothing was heard.
+
+    ``peak`` is the loudest sample (0 to 1), ``clipped`` the share of samples at full scale,
+    ``offset`` the mean (-1 to 1; a good line has next to none).
+    """
+
+    peak: float = 0.0
+    clipped: float = 0.0
+    offset: float = 0.0
+
+    @classmethod
+    def of(cls, samples: Samples) -> Levels:
+        """Measure ``samples``."""
+        if not samples.size:
+            return cls()
+        loud = np.abs(samples.astype(np.int32))
+        clipped = float((loud >= 32_124).mean())  # the loudest that µ-law writes
+        return cls(float(loud.max()) / 32_768, clipped, float(samples.mean()) / 32_768)
+
+
+@dataclass(slots=True)
+class _Mark:
+    """What happens before ``frame`` is judged: a commit, a switch to ``vad``, or missing frames."""
+
+    frame: int
+    position: int = 0
+    vad: VADConfig | None = None
+    missing: int = 0
+    kept: int = 0
+    """Of the missing frames, how many are in the audio, as silence."""
+
+
+class AudioBuffer:
+    """Hears one session: cuts its audio, asks for probabilities, and keeps what an utterance needs.
+
+    It is built from what was negotiated, and a ``detector``, whose rate should be that of
+    ``detector_rate_hz``; what has another rate is resampled. With ``keep_audio`` false
+    ``SpeechEnded.audio`` is empty.
+
+    A *position* counts the samples that are there; media time also those that never came.
+
+    Raises:
+        ValueError: the configuration is not one that negotiation lets pass.
+
+    """
+
+    def __init__(
+        self,
+        audio: AudioConfig,
+        vad: VADConfig,
+        detector: Detector,
+        *,
+        options: EndpointingOptions = _AS_USUAL,
+        keep_audio: bool = True,
+    ) -> None:
+        if errors := audio.validate():
+            raise ValueError("; ".join(errors))
+        self._encoding = AudioEncoding(audio.encoding)
+        self._rate_hz = audio.sample_rate
+        self._frame_samples = audio.samples_per_frame
+        self._sample_bytes = audio.sample_bytes
+        self._silence = encode(np.zeros(1, np.int16), self._encoding)
+        self.endpointer = Endpointer(vad, audio.frame_duration_ms, options)
+        """What decides: what it runs, how far it is, and how many frames were voiced."""
+        self._keep_audio = keep_audio
+        self._longest = self._samples_in(options.max_utterance_ms)
+
+        self._media = 0  # media time of the next sample to come
+        self._audio = bytearray()
+        self._first = 0  # position of the first sample that is kept
+        self._end = 0  # position after the last one
+        self._frame = 0  # the next frame to judge, in media time …
+        self._at = 0  # … and the position of its first sample
+        self._marks: list[_Mark] = []  # in the order of their frames
+        self._gap_at = _NEVER  # position of the next gap: no window crosses it
+        self._utterance_at = 0  # where the audio of the open utterance begins
+        self._manual_from = 0  # where it begins with detection off
+        self._probability = 0.0
+        self._events: list[Heard] = []
+        self._least_kept = self._samples_in(4 * _REACH_MS) * self._sample_bytes
+        self._trim_at = self._least_kept
+        self._take_detector(detector)
+        self._settle()
+
+    # --- what comes in -----------------------------------------------------------------------
+
+    def push(self, payload: bytes, samples: int) -> None:
+        """Take audio in the session's encoding whose first sample has the media time ``samples``.
+
+        It may have any size. Media time that was jumped over is silence; a time that runs
+        backward is taken for none.
+
+        Raises:
+            ValueError: a part of a sample.
+
+        """
+        count, odd = divmod(len(payload), self._sample_bytes)
+        if odd:
+            raise ValueError(
+                f"{len(payload)} bytes of {self._encoding}: a sample has {self._sample_bytes}"
+            )
+        if samples > self._media:
+            self._jump(samples - self._media)
+        self._audio += payload
+        self._media += count
+        self._end += count
+
+    def commit(self) -> Sequence[Heard]:
+        """End the utterance with what has been pushed so far (``audio.end``).
+
+        Returns what is heard by that; nothing where audio before it waits for the detector: then
+        it comes with ``take``.
+        """
+        self._mark(_Mark(self._media // self._frame_samples, self._end))
+        self._settle()
+        return self.heard()
+
+    def switch(self, vad: VADConfig, samples: int) -> None:
+        """Run ``vad`` from the frame on that begins at the media time ``samples``, or next after.
+
+        Raises:
+            ValueError: a value is out of its range.
+
+        """
+        if errors := vad.validate():
+            raise ValueError("; ".join(errors))
+        self._mark(_Mark(-(-samples // self._frame_samples), vad=vad))
+
+    def use(self, detector: Detector) -> None:
+        """Go on with another detector, from the next frame on. It begins without a memory."""
+        self._settle()
+        self.stream.close()
+        self._take_detector(detector)
+        self._settle()
+
+    def close(self) -> None:
+        """Give back what the detector holds, and the audio."""
+        self.stream.close()
+        self._audio.clear()
+        self._first = self._end
+        self._due = _NEVER
+
+    # --- what is to be judged ----------------------------------------------------------------
+
+    @property
+    def window_encoding(self) -> AudioEncoding:
+        """How ``window`` is written: as the session's audio is, but resampled audio is PCM."""
+        return AudioEncoding.PCM_S16LE if self._resampler else self._encoding
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to judge: it is time to ask for a window."""
+        return self._end >= self._due
+
+    @property
+    def backlog_ms(self) -> int:
+        """Audio (ms) that was pushed and not judged yet."""
+        return (self._end - self._at) * 1000 // self._rate_hz
+
+    def window(self) -> bytes | bytearray | None:
+        """Return the audio of the next window to judge. Where there is none, ask ``heard()``."""
+        self._settle()
+        size = self._window_samples
+        if self._resampler:
+            return self._resampled[: 2 * size] if len(self._resampled) >= 2 * size else None
+        if self._window_end > min(self._end, self._gap_at) or not self.endpointer.enabled:
+            return None
+        start = (self._window_end - size - self._first) * self._sample_bytes
+        return self._audio[start : start + size * self._sample_bytes]
+
+    def take(self, probability: float) -> Sequence[Heard]:
+        """Take the probability of the window that ``window()`` gave; return what is heard by it."""
+        self._probability = probability
+        if self._resampler:
+            del self._resampled[: 2 * self._window_samples]
+        else:
+            self._window_end += self._window_samples
+        self._settle()
+        return self.heard() if self._events else _NOTHING
+
+    def heard(self) -> Sequence[Heard]:
+        """Return, once, what was heard without a window: by a gap, or by a commit."""
+        if not self._events:
+            return _NOTHING
+        events, self._events = self._events, []
+        return events
+
+    def levels(self) -> Levels:
+        """Return how loud the audio is that is still held: the last second or more."""
+        return Levels.of(decode(bytes(self._audio), self._encoding))
+
+    # --- gaps, commits and switches ------------------------------------------------------------
+
+    def _jump(self, missing: int) -> None:
+        """Take missing samples for silence. The work is bounded, whatever their number."""
+        frame = self._frame_samples
+        if missing <= self._samples_in(_GAP_HEARD_MS):
+            self._fill(missing)
+            return
+        begun = -self._media % frame
+        self._fill(begun)
+        frames, rest = divmod(missing - begun, frame)
+        kept = min(frames, self._samples_in(_GAP_KEPT_MS) // frame)
+        self._mark(_Mark(self._media // frame, self._end, missing=frames, kept=kept))
+        self._fill(kept * frame)
+        self._media += (frames - kept) * frame
+        self._fill(rest)
+        self._due = 0  # what ends by it needs no window
+
+    def _fill(self, samples: int) -> None:
+        self._audio += self._silence * samples
+        self._media += samples
+        self._end += samples
+
+    def _mark(self, mark: _Mark) -> None:
+        insort(self._marks, mark, key=_frame_of)
+        self._find_gap()
+
+    def _find_gap(self) -> None:
+        gaps = (mark.position for mark in self._marks if mark.missing)
+        self._gap_at = next(gaps, _NEVER)
+
+    def _apply(self, mark: _Mark) -> None:
+        if mark.missing:
+            self._skip(mark)
+        elif mark.vad is not None:
+            if mark.vad.enabled != self.endpointer.enabled:
+                self._manual_from = self._at
+                self._forget()
+            self.endpointer.switch(mark.vad)
+        elif self.endpointer.enabled:
+            self._tell(self.endpointer.commit())
+        else:
+            self._commit_manually(mark.position)
+        self._find_gap()
+
+    def _commit_manually(self, end: int) -> None:
+        was_open = self.endpointer.speaking
+        events = self.endpointer.commit()
+        if not events:
+            return
+        start = self._utterance_at if was_open else self._manual_from
+        audio = self._cut(max(start, end - self._longest), end)
+        for event in events:
+            if isinstance(event, SpeechEnded):
+                event = replace(event, audio=audio)  # noqa: PLW2901 # the same, with its audio
+            self._events.append(event)
+        self._manual_from = end
+        self._trim()
+
+    def _skip(self, gap: _Mark) -> None:
+        passed = gap.missing
+        if self._marks:  # what holds from the middle of the gap on
+            passed = min(passed, max(0, self._marks[0].frame - self._frame))
+        self._tell(self.endpointer.skip(passed))
+        kept = min(gap.kept, passed)
+        self._frame += passed
+        self._at += kept * self._frame_samples
+        if passed < gap.missing:
+            left, kept = gap.missing - passed, gap.kept - kept
+            self._marks.insert(1, _Mark(self._frame, self._at, missing=left, kept=kept))
+        self._forget()
+
+    # --- judging ---------------------------------------------------------------------------------
+
+    def _take_detector(self, detector: Detector) -> None:
+        self.detector = detector
+        """Who judges its windows …"""
+        self.stream = detector.open()
+        """… and what it remembers of them."""
+        self._window_samples = detector.window_samples
+        other_rate = detector.sample_rate_hz != self._rate_hz
+        self._resampler = Resampler(self._rate_hz, detector.sample_rate_hz) if other_rate else None
+        self._resampled = bytearray()  # what no window has taken yet
+        self._from_here()
+
+    def _forget(self) -> None:
+        """Let the detector begin anew with the next frame: what was before it is not near it."""
+        self.stream.reset()
+        self._probability = 0.0
+        self._from_here()
+
+    def _from_here(self) -> None:
+        if self._resampler:
+            self._resampler.clear()
+            self._resampled.clear()
+        self._fed = self._at
+        self._window_end = _NEVER if self._resampler else self._at + self._window_samples
+
+    def _settle(self) -> None:
+        """Do all that can be done without another probability."""
+        endpointer, size = self.endpointer, self._frame_samples
+        while True:
+            if self._marks and self._marks[0].frame <= self._frame:
+                self._apply(self._marks.pop(0))
+                continue
+            end = self._at + size
+            if end > self._end:
+                break
+            if not endpointer.enabled:
+                self._let_pass()
+                continue
+            if self._waits(end):
+                break
+            events = endpointer.hear(self._probability)
+            self._frame += 1
+            self._at = end
+            if events:
+                self._tell(events)
+        if not endpointer.enabled:
+            self._due = self._end + self._rate_hz  # now and then, to let go of old audio
+        else:
+            self._due = self._at + size if self._resampler else self._window_end
+        if len(self._audio) > self._trim_at:
+            self._trim()
+
+    def _waits(self, end: int) -> bool:
+        """Whether a window is complete by ``end`` of the next frame, and has no probability yet."""
+        if not self._resampler:
+            return self._window_end <= end
+        if self._fed < end:  # by frames, whatever came: so each window belongs to one frame
+            frame = decode(self._cut_raw(self._fed, end), self._encoding)
+            self._resampled += self._resampler.push(frame).tobytes()
+            self._fed = end
+        return len(self._resampled) >= 2 * self._window_samples
+
+    def _let_pass(self) -> None:
+        """Pass over frames that nobody judges."""
+        frames = (self._end - self._at) // self._frame_samples
+        if self._marks:
+            frames = min(frames, self._marks[0].frame - self._frame)
+        self.endpointer.skip(frames)
+        self._frame += frames
+        self._at += frames * self._frame_samples
+
+    # --- the audio of an utterance ---------------------------------------------------------------
+
+    def _tell(self, events: Sequence[Heard]) -> None:
+        for event in events:
+            if isinstance(event, SpeechEnded):
+                self._events.append(self._with_audio(event))
+                self._trim()
+                continue
+            if isinstance(event, SpeechStarted):
+                self._utterance_at = self._position(event.start_ms - event.prefix_ms)
+            self._events.append(event)
+
+    def _with_audio(self, event: SpeechEnded) -> SpeechEnded:
+        if event.discarded:
+            return event
+        end = self._position(min(event.end_ms + _TAIL_MS, event.at_ms))
+        return replace(event, audio=self._cut(self._utterance_at, end))
+
+    def _position(self, media_ms: int) -> int:
+        """Return where a media time near the frame that is judged stands in the audio."""
+        return self._at + self._samples_in(media_ms) - self._frame * self._frame_samples
+
+    def _cut(self, start: int, end: int) -> bytes:
+        if not self._keep_audio:
+            return b""
+        return decode(self._cut_raw(start, end), self._encoding).astype("<i2").tobytes()
+
+    def _cut_raw(self, start: int, end: int) -> bytes:
+        first, size = self._first, self._sample_bytes
+        return bytes(self._audio[max(0, start - first) * size : max(0, end - first) * size])
+
+    def _trim(self) -> None:
+        """Let go of the audio that no utterance can need."""
+        keep = self._at
+        if self._keep_audio:
+            keep -= self._samples_in(_REACH_MS)
+            if self.endpointer.speaking:
+                keep = min(keep, self._utterance_at)
+            elif not self.endpointer.enabled:
+                keep = min(keep, self._manual_from)
+            keep = max(keep, self._at - self._longest - self._samples_in(_REACH_MS))
+        if self.endpointer.enabled:
+            keep = min(keep, self._window_end - self._window_samples)
+        keep = max(keep, self._first)
+        del self._audio[: (keep - self._first) * self._sample_bytes]
+        self._first = keep
+        self._trim_at = max(2 * len(self._audio), self._least_kept)
+
+    def _samples_in(self, milliseconds: int) -> int:
+        return milliseconds * self._rate_hz // 1000
+
+
+class StreamingVAD(AudioBuffer):
+    """The same at the other end: it detects at once, and keeps no audio unless asked to."""
+
+    def __init__(
+        self,
+        audio: AudioConfig,
+        vad: VADConfig,
+        detector: Detector,
+        *,
+        options: EndpointingOptions = _AS_USUAL,
+        keep_audio: bool = False,
+    ) -> None:
+        super().__init__(audio, vad, detector, options=options, keep_audio=keep_audio)
+
+    def process(self, payload: bytes, samples: int | None = None) -> list[Heard]:
+        """Take audio as ``push`` does, following on where ``samples`` is not said; judge it.
+
+        Raises:
+            ValueError: a part of a sample.
+
+        """
+        self.push(payload, self._media if samples is None else samples)
+        events: list[Heard] = []
+        while (window := self.window()) is not None:
+            windows = read_windows([window], self.window_encoding, self._window_samples)
+            events += self.take(float(self.detector.detect([self.stream], windows)[0]))
+        events += self.heard()
+        return events
+
+
+def _frame_of(mark: _Mark) -> int:
+    return mark.frame
