@@ -1,4 +1,4 @@
-"""The command line: ``palaver serve | call | inspect | doctor | asp``.
+"""The command line: ``palaver serve | call | talk | inspect | doctor | asp``.
 
 Exit codes: 0 done · 1 the task failed, was rejected or canceled, or a check failed · 2 wrong usage
 or configuration, such as an agent that cannot be loaded or a store that cannot be opened · 3 nobody
@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from palaver.cli import asp, call, doctor, inspect, serve
+from palaver.cli import asp, call, doctor, inspect, serve, talk
 from palaver.cli.exits import Exit
 from palaver.cli.printable import printable
 from palaver.errors import (
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve.serve)
 app.command("call")(call.call)
+app.command("talk")(talk.talk)
 app.command("inspect")(inspect.inspect)
 app.command("doctor")(doctor.doctor)
 app.add_typer(asp.app, name="asp")

@@ -6,7 +6,7 @@ Each tick of the call sends one frame and plays one: media time is the same in b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -32,7 +32,7 @@ from palaver.protocols.asp.messages import (
 from palaver.speech.audio import decode, encode
 from palaver.speech.detector import Samples
 
-__all__ = ["CallPatience", "FileCall", "Speaker"]
+__all__ = ["Audience", "CallPatience", "FileCall", "Speaker"]
 
 _LOST: Final = frozenset(
     {"connection_lost", "not_resumed", "resume_refused", "restart_failed", "shutdown"}
@@ -63,8 +63,20 @@ class Speaker(Protocol):
         ...
 
 
+class Audience(Protocol):
+    """Who is told what happens, at its time (ms of the call)."""
+
+    def take(self, at_ms: int, happening: Happening) -> None:
+        """Take what has happened."""
+        ...
+
+    def ticked(self, now_ms: int) -> None:
+        """Take that another frame was sent, and one was heard."""
+        ...
+
+
 class FileCall:
-    """One call. ``tell`` is told what happens, with its time (ms of the call).
+    """One call, of which ``audience`` is told.
 
     ``run`` ends the session. What was sent and heard stands in ``record``, also where it raises.
     """
@@ -76,14 +88,14 @@ class FileCall:
         player: Player,
         patience: CallPatience,
         *,
-        tell: Callable[[int, Happening], None],
+        audience: Audience,
         speaker: Speaker | None = None,
     ) -> None:
         self._session = session
         self._frames = frames
         self._player = player
         self._patience = patience
-        self._tell = tell
+        self._audience = audience
         self._speaker = speaker
         self._loop = asyncio.get_running_loop()
         audio = session.config.audio
@@ -100,6 +112,7 @@ class FileCall:
         self._awaits_audio = False
         self._action: CallActionMessage | None = None
         self._closed: events.SessionClosed | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     async def run(self) -> CallEnded:
         """Send the frames, play the answer, end the session; return how it came out.
@@ -108,16 +121,22 @@ class FileCall:
             PeerError: the client itself has given up the session while something was said.
 
         """
-        self._tell_start()
+        session = self._session
         listening = asyncio.create_task(self._listen(), name="file-call-listens")
+        self._listening = listening
+        features = tuple(sorted(session.features))
+        self._note(happened.Negotiated(session.id, session.config, features, session.legacy_mode))
         try:
-            ended = await self._talk(listening)
+            ended = await self._talk()
+            self._player.end(interrupted=True)
+            if self._closed is None:
+                with suppress(SessionOver):
+                    await self._report_marks()
+            self._note(ended)
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
-            self._player.end(interrupted=True)
-        self._note(ended)
-        await self._session.end()
+        await session.end()
         return ended
 
     def figures(self) -> Figures:
@@ -149,22 +168,29 @@ class FileCall:
 
     # --- the ticks --------------------------------------------------------------------------
 
-    async def _talk(self, listening: asyncio.Task[None]) -> CallEnded:
-        try:
-            async for samples in self._frames:
-                self._play()
-                await self._send(samples)
-                await self._report_marks()
-                await self._finish_file()
-                ended = self._verdict(self._loop.time())
-                if ended is not None:
-                    return ended
-        except SessionOver:
-            await asyncio.wait({listening}, timeout=1.0)
-        except TimeoutError:
-            seconds = self._patience.give_up_after
-            return CallEnded("lost", f"the server has taken no audio for {seconds:g} s")
-        return self._verdict(self._loop.time()) or CallEnded("lost", "the session is over")
+    async def _talk(self) -> CallEnded:
+        ended = None
+        async for samples in self._frames:
+            self._play()
+            try:
+                await self._say(samples)
+            except SessionOver:
+                if not await self._is_closed():
+                    return CallEnded("lost", "the session is over")
+            except TimeoutError:
+                seconds = self._patience.give_up_after
+                return CallEnded("lost", f"the server has taken no audio for {seconds:g} s")
+            self._audience.ticked(self.record.now_ms)
+            ended = self._verdict(self._loop.time())
+            if ended is not None:
+                break
+        return ended or CallEnded("lost", "there is nothing more to say")
+
+    async def _is_closed(self) -> bool:
+        """Tell whether the end of the session was told, which stands behind what came before it."""
+        if self._listening is not None:
+            await asyncio.wait({self._listening}, timeout=1.0)
+        return self._closed is not None
 
     def _play(self) -> None:
         frame = self._player.play(self.record.now_ms)
@@ -172,11 +198,16 @@ class FileCall:
         if self._speaker is not None:
             self._speaker.play(frame)
 
-    async def _send(self, samples: Samples) -> None:
+    async def _say(self, samples: Samples) -> None:
+        """Send a frame, and what the server is to know; nothing, once it has ended the session."""
         self.record.sent.append(samples)
         self.record.sent_at.append(self._loop.time())
+        if self._closed is not None:
+            return
         async with asyncio.timeout(self._patience.give_up_after):
             await self._session.send_audio(encode(samples, self._encoding))
+            await self._report_marks()
+            await self._finish_file()
 
     async def _report_marks(self) -> None:
         for mark in self._player.take_reports():
@@ -219,26 +250,29 @@ class FileCall:
                 where = self._action.target or "somebody else"
                 return CallEnded("transferred", f"the server transfers the call to {where}")
             return CallEnded(outcome, "the server has hung up")
-        if self._said_at is None:
-            return None
-        quiet = now - max(self._news_at, self._said_at)
-        if self._player.idle and not (self._speaking or self._owed) and self._answered:
-            if quiet >= self._patience.quiet_after:
-                return CallEnded("answered", "the answer is complete")
-        elif quiet >= self._patience.give_up_after:
-            why = "its answer has no end" if self._answered else "there is no answer"
-            return CallEnded(outcome, f"{why} after {self._patience.give_up_after:g} s")
-        if now - self._said_at >= self._patience.max_answer:
-            return CallEnded(outcome, f"the answer lasts over {self._patience.max_answer:g} s")
-        return None
+        return None if self._said_at is None else self._ended_by_time(now, self._said_at, outcome)
 
-    @staticmethod
-    def _ended_by_server(reason: str, outcome: Outcome) -> CallEnded:
+    def _ended_by_server(self, reason: str, outcome: Outcome) -> CallEnded | None:
         if reason in _LOST:
             return CallEnded("lost", f"the session was lost: {reason}")
         if reason == "error":
             return CallEnded("failed", "the agent failed, and the server has ended the session")
+        if not self._player.idle:
+            return None  # what has come is heard to its end
         return CallEnded(outcome, f"the server has ended the session: {reason}")
+
+    def _ended_by_time(self, now: float, said_at: float, outcome: Outcome) -> CallEnded | None:
+        patience = self._patience
+        quiet = now - max(self._news_at, said_at)
+        if self._player.idle and not (self._speaking or self._owed) and self._answered:
+            if quiet >= patience.quiet_after:
+                return CallEnded("answered", "the answer is complete")
+        elif quiet >= patience.give_up_after:
+            why = "nothing new" if self._answered else "no answer"
+            return CallEnded(outcome, f"{why} for {patience.give_up_after:g} s")
+        if now - said_at >= patience.max_answer:
+            return CallEnded(outcome, f"the answer lasts over {patience.max_answer:g} s")
+        return None
 
     # --- what the server says ---------------------------------------------------------------
 
@@ -262,6 +296,7 @@ class FileCall:
             self._note(happened.LineChanged(lost=isinstance(event, events.SessionDetached)))
         elif isinstance(event, events.SessionClosed):
             self._closed = event
+            self._player.end()
 
     def _newly(self) -> None:
         self._has_news = True
@@ -347,10 +382,5 @@ class FileCall:
             happened.ResponseEnded(message.response_id, interrupted, message.reason, played_ms)
         )
 
-    def _tell_start(self) -> None:
-        session = self._session
-        features = tuple(sorted(session.features))
-        self._note(happened.Negotiated(session.id, session.config, features, session.legacy_mode))
-
     def _note(self, happening: Happening) -> None:
-        self._tell(self.record.note(happening), happening)
+        self._audience.take(self.record.note(happening), happening)

@@ -39,13 +39,7 @@ class FileFrames:
     """
 
     def __init__(
-        self,
-        samples: Samples,
-        sample_rate_hz: int,
-        frame_ms: int,
-        *,
-        max_lead: float = 0.0,
-        hurry: Callable[[], bool] = lambda: False,
+        self, samples: Samples, sample_rate_hz: int, frame_ms: int, *, max_lead: float = 0.0
     ) -> None:
         size = sample_rate_hz * frame_ms // 1_000
         self._samples = samples
@@ -55,7 +49,8 @@ class FileFrames:
         self._given = 0
         self._total = -(-len(samples) // size)
         self._max_lead = max_lead
-        self._hurry = hurry
+        self.hurry: Callable[[], bool] = lambda: False
+        """Tells whether there is something to hurry for after the file."""
         self._due: float | None = None
         self.duration_ms: Final = len(samples) * 1_000 // sample_rate_hz
 
@@ -76,7 +71,7 @@ class FileFrames:
         now = asyncio.get_running_loop().time()
         if self._due is None:
             self._due = now
-        hurries = self._max_lead > 0 and (not self.over or self._hurry())
+        hurries = self._max_lead > 0 and (not self.over or self.hurry())
         # A clock that is late is caught up with; one that stood still for long is not.
         self._due = max(self._due, now - 1.0)
         wait = self._due - now - (self._max_lead if hurries else self._ahead(now))
