@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -31,10 +32,14 @@ from palaver.server.asp import AspEndpoint
 from palaver.server.asp_echo import EchoTest
 from palaver.server.asp_metrics import AspMetrics
 from palaver.server.drain import Drain
+from palaver.server.listener import bind
 from palaver.server.operations import Liveness, Metrics, Readiness
 from palaver.server.wellknown import CardEndpoint
 from palaver.storage.interfaces import Storage
 from palaver.storage.open import open_storage
+
+if TYPE_CHECKING:  # needs an extra
+    from palaver.server.asp_dense import DensePort
 
 __all__ = ["App", "create_app"]
 
@@ -58,6 +63,7 @@ class App:
         self._drain = Drain()
         self._drained = False
         self._registry = Registry()
+        self._listening: socket.socket | None = None
         self._asp = AspEndpoint(
             _asp_capabilities(settings),
             settings.asp_limits(),
@@ -71,6 +77,7 @@ class App:
             server_id=agents[0].id,
             metrics=AspMetrics(self._registry),
         )
+        self._dense = None if settings.asp_port is None else self._dense_port()
         app = Starlette(
             routes=self._routes(agents[0].id),
             lifespan=self._lifespan,
@@ -89,12 +96,30 @@ class App:
         else:
             await self.asgi(scope, receive, send)
 
+    def bind(self) -> tuple[str, int] | None:
+        """Take the port for calls, where one is set, and return its address.
+
+        The lifespan does so as well, where nobody did before.
+
+        Raises:
+            ConfigError: the address cannot be had; the text says what to do.
+
+        """
+        settings = self._settings
+        if settings.asp_port is None:
+            return None
+        if self._listening is None:
+            self._listening = bind(settings.host, settings.asp_port, option="--set asp_port")
+        return settings.host, self._listening.getsockname()[1]
+
     async def drain(self) -> None:
         """Take no more work, let tasks end for the time that is set, and pass on the rest."""
         if self._drained:
             return
         self._drained = True
         self._drain.begin()
+        if self._dense is not None:
+            self._dense.close()
         patience = self._settings.drain_timeout
         await asyncio.gather(self.engine.stop(patience), self._asp.drain(patience))
         self._drain.finish()
@@ -105,13 +130,39 @@ class App:
         try:
             await self.engine.start()
             self._asp.start()
+            if self._dense is not None and self.bind() and self._listening is not None:
+                await self._dense.start(self._listening)
             yield
         finally:
             await asyncio.shield(self._close())
 
     async def _close(self) -> None:
         await self.drain()
+        if self._dense is not None:
+            await self._dense.stop()
+        if self._listening is not None:
+            self._listening.close()
         await self.storage.close()
+
+    def _dense_port(self) -> DensePort:
+        try:
+            from palaver.server.asp_dense import DensePort  # noqa: PLC0415 # an extra
+            from palaver.server.picows_socket import SocketLimits  # noqa: PLC0415 # an extra
+        except ImportError as error:
+            message = f"asp_port needs {error.name}: pip install 'palaver[dense]'"
+            raise ConfigError(message) from None
+        settings = self._settings
+        return DensePort(
+            self._asp,
+            [WebSocketRoute(path, self._asp) for path in _ASP_PATHS],
+            limits=SocketLimits(
+                max_message_bytes=settings.websocket_max_message_bytes,
+                send_timeout=settings.websocket_send_timeout,
+                ping_interval=settings.websocket_ping_interval,
+                pong_timeout=settings.websocket_pong_timeout,
+            ),
+            handshake_timeout=settings.body_timeout,
+        )
 
     def _routes(self, default: str) -> list[BaseRoute]:
         settings = self._settings

@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     websocket_send_timeout: Seconds = Field(
         30.0, description="How long a WebSocket's client may take nothing before it is dropped"
     )
+    asp_port: Annotated[int, Field(ge=0, le=65_535)] | None = Field(
+        None, description="Second port, for calls alone, that takes more of them; 0: a free one"
+    )
     asp_sample_rates: Annotated[tuple[_Rate, ...], NoDecode, BeforeValidator(_items)] = Field(
         (8_000, 16_000),
         min_length=1,

@@ -66,10 +66,12 @@ def serve(
     app = create_app([agent], settings)
     listening = bind(settings.host, settings.port)
     url = _url(settings.host, listening.getsockname()[1])
+    calls = app.bind()
+    where = "" if calls is None else f"Calls are taken at {_url(*calls, 'ws')}/asp as well.\n"
     kept = "in memory, and lost at the end" if not app.storage.durable else f"in {settings.store}"
     greeting = (
         f"Palaver {__version__} serves {agent.name!r} at {url}\n"
-        f"Tasks are kept {kept}. Stop with Ctrl-C."
+        f"{where}Tasks are kept {kept}. Stop with Ctrl-C."
     )
     listener = _listener(app, settings, greeting)
     _spare_collections()
@@ -160,8 +162,8 @@ def _check_exposure(settings: Settings) -> None:
     _say(f"Warning: everybody who reaches {settings.host} may use this agent.")
 
 
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _url(host: str, port: int, scheme: str = "http") -> str:
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _say(line: str) -> None:

@@ -34,7 +34,7 @@ from palaver.server.asp_metrics import AspMetrics
 from palaver.server.asp_socket import AspSocket
 from palaver.server.refusal import refuse
 
-__all__ = ["AspEndpoint"]
+__all__ = ["SUBPROTOCOL", "AspEndpoint"]
 
 _log = structlog.get_logger("palaver.asp")
 
@@ -82,7 +82,7 @@ class AspEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket."""
-        refusal = self._admission.refusal(scope, self._open_sockets)
+        refusal = self.refusal(scope)
         if refusal is not None:
             await refuse(scope, send, *refusal)
             return
@@ -101,6 +101,10 @@ class AspEndpoint:
                 self._sockets.discard(socket)
         finally:
             self._open_sockets -= 1
+
+    def refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Return the status and the reason where a WebSocket is refused."""
+        return self._admission.refusal(scope, self._open_sockets)
 
     def start(self) -> None:
         """Begin to look after sessions whose time is over."""

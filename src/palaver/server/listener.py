@@ -32,8 +32,10 @@ _LAST_WRITES: Final = 5.0
 _POLL: Final = 0.02
 
 
-def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def bind(host: str, port: int, *, shared: bool = False, option: str = "--port") -> socket.socket:
     """Return a socket that listens there; ``shared`` lets several processes have one each.
+
+    ``option`` is what sets the port, for the error.
 
     Raises:
         ConfigError: the address cannot be had; the text says what to do.
@@ -51,7 +53,7 @@ def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
         listening.close()
         message = (
             f"cannot listen on {host} port {port}: {error.strerror or error}; "
-            "choose another with --port (0 takes a free one) or --host"
+            f"choose another with {option} (0 takes a free one) or --host"
         )
         raise ConfigError(message) from None
     listening.setblocking(False)

@@ -22,6 +22,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 from palaver.server.websocket_handshake import WEBSOCKET, Handshake, Stage
 from palaver.server.websocket_inbox import Message, Unread
+from palaver.server.websocket_stall import Stall
 
 __all__ = ["WEBSOCKET", "ClientSocket", "WebSocketConnection"]
 
@@ -66,7 +67,7 @@ class WebSocketConnection(Handshake):
     that takes nothing for ``send_timeout`` seconds is dropped.
     """
 
-    __slots__ = ("_flows_since", "_on_messages", "_pong", "_stall", "_unread")
+    __slots__ = ("_flows_since", "_on_messages", "_pong", "_send_timeout", "_stall", "_unread")
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class WebSocketConnection(Handshake):
         super().__init__(config, server_state, app_state)
         self._unread = Unread(self.conn, self._inbox, config.ws_max_size, self._on_control)
         self._on_messages: Callable[[], None] | None = None
-        self._stall = _Stall(self, send_timeout)
+        self._send_timeout = send_timeout
         self._pong = b""  # the last one, where it has to wait
         self._flows_since = 0.0
 
@@ -94,6 +95,11 @@ class WebSocketConnection(Handshake):
         if call is not None and self._inbox.has_messages:
             self._inbox.has_news = True
             self.loop.call_soon(self._tell)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection over."""
+        super().connection_made(transport)
+        self._stall = Stall(self.transport, self.abort, self._send_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -291,34 +297,6 @@ class WebSocketConnection(Handshake):
         self._put_end(code, reason)
         self._set_deadline(self.close_timeout)
         self._go_on_soon()  # to the Close frame of the client
-
-
-class _Stall:
-    """Drops a client that takes nothing of what is to be written, for so long."""
-
-    __slots__ = ("_socket", "_timeout", "_timer")
-
-    def __init__(self, socket: WebSocketConnection, timeout: float) -> None:
-        self._socket = socket
-        self._timeout = timeout
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self) -> None:
-        """Begin, or go on."""
-        left = self._socket.transport.get_write_buffer_size()
-        self._timer = self._socket.loop.call_later(self._timeout, self._look, left)
-
-    def stop(self) -> None:
-        """Watch no more: it takes what is written."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _look(self, before: int) -> None:
-        if self._socket.transport.get_write_buffer_size() < before:
-            self.watch()
-        else:
-            self._socket.abort()
 
 
 def _framed(message: Message) -> bytes:
