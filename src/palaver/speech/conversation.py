@@ -43,6 +43,11 @@ class Conversation:
         while len(self._messages) > 1 and self._characters() > _MAX_CHARACTERS:
             self._messages.popleft()
 
+    def retract(self, message: Message) -> None:
+        """Take a message out again: it was a part of what is being said."""
+        if message in self._messages:
+            self._messages.remove(message)
+
     def add_answer(self, text: str, language: str | None) -> None:
         """Add what the caller has heard of an answer; of nothing, nothing is added."""
         if text.strip():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -45,7 +45,7 @@ class Action:
 News: TypeAlias = Text | Action | Ended
 
 
-async def follow(engine: Engine, task: Task, after: int) -> AsyncIterator[News]:
+async def follow(engine: Engine, task: Task, after: int) -> AsyncGenerator[News, None]:
     """Yield what there is to say of a task behind event ``after``; ``Ended`` is the last.
 
     Raises:

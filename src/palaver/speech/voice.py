@@ -1,0 +1,140 @@
+"""The voice of a server: it hears all calls with one detector, and answers each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from palaver.engine.engine import Engine
+from palaver.errors import ProviderError
+from palaver.observability.metrics import Registry
+from palaver.protocols.asp.call import Call, CallListener
+from palaver.protocols.asp.config import AudioConfig, NegotiatedConfig, VADConfig
+from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
+from palaver.protocols.asp.session import Applied
+from palaver.providers.interfaces import SpeechToText, TextToSpeech
+from palaver.speech.batch import Batch, Ear, OnHeard
+from palaver.speech.endpointing import EndpointingOptions
+from palaver.speech.engines import open_detector
+from palaver.speech.metrics import VoiceMetrics
+from palaver.speech.options import VoiceOptions
+from palaver.speech.studio import Studio
+from palaver.speech.turns import BackchannelFilter, TurnMachine
+from palaver.speech.voice_call import VoiceCall
+
+__all__ = ["Voice"]
+
+_log = structlog.get_logger("palaver.voice")
+_RATES_HZ: Final = (8_000, 16_000)
+_FALLBACK: Final = "energy"
+
+
+class Voice:
+    """Answers calls with ``hears``, ``speaks`` and the agents of ``engine``.
+
+    ``default_agent`` answers where a call names none; ``detector`` is one of
+    ``palaver.speech.engines.DETECTORS``. ``open`` before the first call, ``close`` at the end.
+
+    Raises:
+        ConfigError: there is no such detector, or it is not installed.
+
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        default_agent: str,
+        hears: SpeechToText,
+        speaks: TextToSpeech,
+        *,
+        registry: Registry,
+        options: VoiceOptions = VoiceOptions(),  # noqa: B008 # frozen
+        detector: str = "silero",
+        is_backchannel: BackchannelFilter | None = None,
+    ) -> None:
+        self.options: Final = options
+        self._default_agent = default_agent
+        self._is_backchannel = is_backchannel
+        metrics = VoiceMetrics(registry)
+        self._studio = Studio(engine, hears, speaks, options, metrics)
+        self._endpointing = EndpointingOptions(max_utterance_ms=options.max_utterance_ms)
+        self._batch = Batch(
+            {rate_hz: open_detector(detector, rate_hz) for rate_hz in _RATES_HZ},
+            {rate_hz: open_detector(_FALLBACK, rate_hz) for rate_hz in _RATES_HZ},
+            on_fallback=lambda _, fallen: metrics.fallbacks.inc() if fallen else None,
+        )
+        self._calls: set[VoiceCall] = set()
+        self._closed_calls: set[asyncio.Task[None]] = set()
+        self._opening: list[asyncio.Task[None]] = []
+
+    def open(self) -> None:
+        """Make the engines ready, in the background: calls may come before they are."""
+        for name, engine in (("hears", self._studio.hears), ("speaks", self._studio.speaks)):
+            task = asyncio.create_task(self._open(name, engine), name=f"voice-{name}")
+            self._opening.append(task)
+
+    async def close(self) -> None:
+        """Stop all answers, and the engines."""
+        for call in tuple(self._calls):
+            call.answers.close()
+        await asyncio.gather(*(call.answers.settled() for call in tuple(self._calls)))
+        for task in self._opening:
+            task.cancel()
+        await asyncio.gather(*self._opening, *self._closed_calls, return_exceptions=True)
+        self._batch.close()
+        await asyncio.gather(
+            self._studio.hears.close(), self._studio.speaks.close(), return_exceptions=True
+        )
+
+    def answer(self, call: Call) -> CallListener:
+        """Return who answers a call."""
+        session = call.session
+
+        def open_ear(on_heard: OnHeard) -> Ear:
+            config = session.config
+            return self._batch.open(
+                session.id, config.audio, config.vad, on_heard, options=self._endpointing
+            )
+
+        voice_call = VoiceCall(
+            call,
+            self._studio,
+            open_ear,
+            TurnMachine(is_backchannel=self._is_backchannel),
+            default_agent=self._default_agent,
+            on_closed=self._forget,
+        )
+        self._calls.add(voice_call)
+        return voice_call
+
+    def configure(self, session_id: str, config: NegotiatedConfig) -> Applied:
+        """Tell what is run for a configuration.
+
+        Raises:
+            Rejection: 3003, it cannot be run.
+
+        """
+        wrong = [*config.audio.validate(), *config.vad.validate()]
+        if wrong:
+            error = protocol_error(ErrorCode.VAD_INITIALIZATION_ERROR, "; ".join(wrong))
+            raise Rejection(error, session_id)
+        # The ear takes these values as they are: it has no others of its own.
+        return Applied(
+            AudioConfig.model_validate(config.audio), VADConfig.model_validate(config.vad)
+        )
+
+    def _forget(self, call: VoiceCall) -> None:
+        self._calls.discard(call)
+        task = asyncio.create_task(call.answers.settled(), name="voice-call-closes")
+        self._closed_calls.add(task)
+        task.add_done_callback(self._closed_calls.discard)
+
+    async def _open(self, name: str, engine: SpeechToText | TextToSpeech) -> None:
+        try:
+            await engine.open()
+        except ProviderError as error:
+            _log.error("voice_engine_unavailable", engine=name, error=str(error))
+        except Exception:  # noqa: BLE001 # whatever a vendor's library raises: calls go on
+            _log.exception("voice_engine_broke", engine=name)
