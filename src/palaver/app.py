@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import structlog
@@ -38,8 +38,15 @@ from palaver.server.wellknown import CardEndpoint
 from palaver.storage.interfaces import Storage
 from palaver.storage.open import open_storage
 
-if TYPE_CHECKING:  # needs an extra
+try:  # needs an extra
     from palaver.server.asp_dense import DensePort
+    from palaver.server.picows_socket import SocketLimits
+except ModuleNotFoundError as _missing:
+    if _missing.name != "picows":
+        raise
+    _HAS_PICOWS = False
+else:
+    _HAS_PICOWS = True
 
 __all__ = ["App", "create_app"]
 
@@ -145,12 +152,9 @@ class App:
         await self.storage.close()
 
     def _dense_port(self) -> DensePort:
-        try:
-            from palaver.server.asp_dense import DensePort  # noqa: PLC0415 # an extra
-            from palaver.server.picows_socket import SocketLimits  # noqa: PLC0415 # an extra
-        except ImportError as error:
-            message = f"asp_port needs {error.name}: pip install 'palaver[dense]'"
-            raise ConfigError(message) from None
+        if not _HAS_PICOWS:
+            message = "asp_port needs picows: pip install 'palaver[dense]'"
+            raise ConfigError(message)
         settings = self._settings
         return DensePort(
             self._asp,
