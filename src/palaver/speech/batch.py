@@ -274,7 +274,10 @@ class Batch:
             probabilities = lane.detector.detect(streams, windows).tolist()
         except Exception:  # noqa: BLE001 # whatever a detector raises: calls go on
             _log.exception("a detector failed", detector=lane.detector.name, windows=len(ears))
-            probabilities = [0.0] * len(ears)
+            if lane.cheaper is not None:
+                self._pass_on(ears)
+                return
+            probabilities = [0.0] * len(ears)  # nobody is left to ask
         for ear, probability in zip(ears, probabilities, strict=True):
             if ear.closed:
                 continue
@@ -285,6 +288,15 @@ class Batch:
                 lane.waiting.append(ear)
             if events:
                 ear.tell(list(events))
+
+    def _pass_on(self, ears: list[Ear]) -> None:
+        """Let the cheaper detector judge what the better one could not."""
+        for ear in ears:
+            ear.queued = False
+        self._fall_back(ears, 0.0, self._options.clock())
+        for ear in ears:
+            if ear.buffer.ready:
+                self.enqueue(ear)
 
     def _collect(self, lane: _Lane) -> tuple[list[Ear], Samples]:
         groups: dict[AudioEncoding, tuple[list[Ear], list[bytes | bytearray]]] = {}
@@ -336,7 +348,7 @@ class Batch:
     def _fall_back(self, ears: list[Ear], lag: float, now: float) -> None:
         names = [ear.name for ear in ears[:_NAMED]]
         _log.warning(
-            "detection is behind: sessions fall back to a cheaper detector",
+            "sessions fall back to a cheaper detector",
             sessions=names,
             count=len(ears),
             behind_seconds=round(lag, 3),

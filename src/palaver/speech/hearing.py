@@ -149,11 +149,11 @@ class AudioBuffer:
             ValueError: a part of a sample.
 
         """
-        count, odd = divmod(len(payload), self._sample_bytes)
-        if odd:
-            raise ValueError(
-                f"{len(payload)} bytes of {self._encoding}: a sample has {self._sample_bytes}"
-            )
+        count = len(payload)
+        if self._sample_bytes == 2:  # this runs fifty times a second for each call: no divmod
+            odd, count = count & 1, count >> 1
+            if odd:
+                raise ValueError(f"{len(payload)} bytes of {self._encoding}: a sample has 2")
         if samples > self._media:
             self._jump(samples - self._media)
         self._audio += payload
@@ -198,11 +198,6 @@ class AudioBuffer:
     # --- what is to be judged ----------------------------------------------------------------
 
     @property
-    def window_encoding(self) -> AudioEncoding:
-        """How ``window`` is written: as the session's audio is, but resampled audio is PCM."""
-        return AudioEncoding.PCM_S16LE if self._resampler else self._encoding
-
-    @property
     def ready(self) -> bool:
         """Whether there is something to judge: it is time to ask for a window."""
         return self._end >= self._due
@@ -212,24 +207,36 @@ class AudioBuffer:
         """Audio (ms) that was pushed and not judged yet."""
         return (self._end - self._at) * 1000 // self._rate_hz
 
+    @property
+    def held_bytes(self) -> int:
+        """Audio that is held: for an utterance, for what may become one, or to be judged."""
+        return len(self._audio)
+
     def window(self) -> bytes | bytearray | None:
         """Return the audio of the next window to judge. Where there is none, ask ``heard()``."""
-        self._settle()
         size = self._window_samples
+        if self._resampler or self._marks:
+            self._settle()
         if self._resampler:
-            return self._resampled[: 2 * size] if len(self._resampled) >= 2 * size else None
+            self._asked = len(self._resampled) >= 2 * size
+            return self._resampled[: 2 * size] if self._asked else None
         if self._window_end > min(self._end, self._gap_at) or not self.endpointer.enabled:
             return None
+        self._asked = True
         start = (self._window_end - size - self._first) * self._sample_bytes
         return self._audio[start : start + size * self._sample_bytes]
 
     def take(self, probability: float) -> Sequence[Heard]:
         """Take the probability of the window that ``window()`` gave; return what is heard by it."""
-        self._probability = probability
-        if self._resampler:
-            del self._resampled[: 2 * self._window_samples]
-        else:
-            self._window_end += self._window_samples
+        if self._at + self._frame_samples < self._window_end:
+            self._settle()  # frames that were complete before this window was
+        if self._asked:  # if not, a gap or a switch has come in between: it judges no frame
+            self._asked = False
+            self._probability = probability
+            if self._resampler:
+                del self._resampled[: 2 * self._window_samples]
+            else:
+                self._window_end += self._window_samples
         self._settle()
         return self.heard() if self._events else _NOTHING
 
@@ -327,6 +334,8 @@ class AudioBuffer:
         other_rate = detector.sample_rate_hz != self._rate_hz
         self._resampler = Resampler(self._rate_hz, detector.sample_rate_hz) if other_rate else None
         self._resampled = bytearray()  # what no window has taken yet
+        self.window_encoding = AudioEncoding.PCM_S16LE if other_rate else self._encoding
+        """How ``window`` is written: as the session's audio is, but resampled audio is PCM."""
         self._from_here()
 
     def _forget(self) -> None:
@@ -336,6 +345,7 @@ class AudioBuffer:
         self._from_here()
 
     def _from_here(self) -> None:
+        self._asked = False
         if self._resampler:
             self._resampler.clear()
             self._resampled.clear()
