@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,9 +22,10 @@ from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine
 from palaver.errors import ConfigError
 from palaver.observability.metrics import Registry
-from palaver.protocols.asp.call import Silence
+from palaver.protocols.asp.call import Call, CallListener, Silence
 from palaver.protocols.asp.config import Framing, ProtocolCapabilities
 from palaver.protocols.asp.messages import Feature
+from palaver.protocols.asp.session import apply_as_negotiated
 from palaver.server.a2a import A2aEndpoint, A2aLimits
 from palaver.server.a2a_stream import StreamTimes
 from palaver.server.admission import Admission
@@ -35,6 +36,8 @@ from palaver.server.drain import Drain
 from palaver.server.listener import bind
 from palaver.server.operations import Liveness, Metrics, Readiness
 from palaver.server.wellknown import CardEndpoint
+from palaver.speech.open import Engines, open_engines
+from palaver.speech.voice import Voice
 from palaver.storage.interfaces import Storage
 from palaver.storage.open import open_storage
 
@@ -63,7 +66,13 @@ class App:
     called before the lifespan ends.
     """
 
-    def __init__(self, agents: Sequence[Agent], settings: Settings, storage: Storage) -> None:
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        settings: Settings,
+        storage: Storage,
+        engines: Engines | None = None,
+    ) -> None:
         self.storage: Final = storage
         self.engine: Final = Engine(storage, agents, limits=settings.limits())
         self._settings = settings
@@ -71,6 +80,7 @@ class App:
         self._drained = False
         self._registry = Registry()
         self._listening: socket.socket | None = None
+        self._voice = self._open_voice(agents, engines) if settings.voice and engines else None
         self._asp = AspEndpoint(
             _asp_capabilities(settings),
             settings.asp_limits(),
@@ -80,7 +90,8 @@ class App:
                 origins=_origins(settings),
                 max_sockets=settings.asp_max_sockets,
             ),
-            answer=EchoTest if settings.asp_echo_test else Silence,
+            answer=self._who_answers(),
+            configure=apply_as_negotiated if self._voice is None else self._voice.configure,
             server_id=agents[0].id,
             metrics=AspMetrics(self._registry),
         )
@@ -102,6 +113,23 @@ class App:
             await self._a2a(scope, receive, send)
         else:
             await self.asgi(scope, receive, send)
+
+    def _open_voice(self, agents: Sequence[Agent], engines: Engines | None) -> Voice:
+        settings = self._settings
+        return Voice(
+            self.engine,
+            agents[0].id,
+            engines or open_engines(settings.voice_engines(), agents),
+            registry=self._registry,
+            options=settings.voice_options(),
+            detector=settings.voice_detector,
+            is_backchannel=None,
+        )
+
+    def _who_answers(self) -> Callable[[Call], CallListener]:
+        if self._settings.asp_echo_test:
+            return EchoTest
+        return Silence if self._voice is None else self._voice.answer
 
     def bind(self) -> tuple[str, int] | None:
         """Take the port for calls, where one is set, and return its address.
@@ -145,6 +173,8 @@ class App:
 
     async def _close(self) -> None:
         await self.drain()
+        if self._voice is not None:
+            await self._voice.close()
         if self._dense is not None:
             await self._dense.stop()
         if self._listening is not None:
@@ -206,8 +236,15 @@ class App:
         return routes
 
 
-def create_app(agents: Sequence[Agent], settings: Settings, storage: Storage | None = None) -> App:
+def create_app(
+    agents: Sequence[Agent],
+    settings: Settings,
+    storage: Storage | None = None,
+    engines: Engines | None = None,
+) -> App:
     """Return the application that serves ``agents``; the first one answers where none is named.
+
+    ``storage`` and ``engines`` of speech take the place of those that the settings name.
 
     Raises:
         ConfigError: two agents share an id, there is none, or the store's URL means nothing.
@@ -221,7 +258,7 @@ def create_app(agents: Sequence[Agent], settings: Settings, storage: Storage | N
         if ids.count(agent_id) > 1:
             message = f"two agents have the id {agent_id!r}: give one of them another (id=…)"
             raise ConfigError(message)
-    return App(agents, settings, storage or open_storage(settings.store))
+    return App(agents, settings, storage or open_storage(settings.store), engines)
 
 
 def _origins(settings: Settings) -> tuple[str, ...]:

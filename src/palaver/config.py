@@ -22,6 +22,8 @@ from palaver.engine.limits import Limits
 from palaver.errors import ConfigError
 from palaver.protocols.asp.config import SAMPLE_RATES_HZ, AudioEncoding
 from palaver.protocols.asp.limits import Limits as AspLimits
+from palaver.speech.open import EngineNames
+from palaver.speech.options import VoiceOptions
 
 __all__ = ["Settings", "default_store", "load_settings"]
 
@@ -30,6 +32,7 @@ Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 _LIMITS: Final = Limits()
 _ASP: Final = AspLimits()
+_VOICE: Final = VoiceOptions()
 
 
 def _items(given: Any) -> Any:
@@ -149,6 +152,59 @@ class Settings(BaseSettings):
         _ASP.resume_window, description="How long a call waits for its media server after a drop"
     )
 
+    voice: bool = Field(
+        default=True, description="Hear calls and answer them; false: take them in silence"
+    )
+    voice_detector: Literal["silero", "webrtc", "energy"] = Field(
+        "silero", description="What tells speech from noise: the best first, the lightest last"
+    )
+    voice_hears: Literal["vocabulary", "openai", "whisper"] = Field(
+        "vocabulary",
+        description="What makes text of speech: the agent's own phrases offline, or any words",
+    )
+    voice_speaks: Literal["espeak", "openai", "piper"] = Field(
+        "espeak", description="What makes speech of text"
+    )
+    voice_language: str | None = Field(
+        None, max_length=35, description="What callers speak (en, pt-BR …), where calls say nothing"
+    )
+    voice_greeting: str = Field(
+        "", max_length=1_000, description="Said first in each call; empty: the caller speaks first"
+    )
+    voice_filler_after: float = Field(
+        0.0,
+        ge=0,
+        le=600,
+        description="Thinking for so long is filled with a few words; 0: never",
+    )
+    voice_backchannels: bool = Field(
+        default=False, description="Go on speaking where the caller only says uh-huh"
+    )
+    voice_transcribe_timeout: Seconds = Field(
+        _VOICE.transcribe_timeout, description="How long making text of an utterance may take"
+    )
+    voice_speak_timeout: Seconds = Field(
+        _VOICE.speak_timeout, description="How long a sentence may take to its next sound"
+    )
+    voice_max_utterance_ms: Annotated[int, Field(ge=1_000, le=120_000)] = Field(
+        _VOICE.max_utterance_ms, description="Speech of that length (ms) is cut, and answered"
+    )
+    voice_lead_ms: Annotated[int, Field(ge=60, le=5_000)] = Field(
+        _VOICE.lead_ms, description="How far (ms) sound is sent ahead of what is heard"
+    )
+    voice_digits_timeout: Seconds = Field(
+        _VOICE.digits_timeout, description="Silence after a key that ends what is keyed in"
+    )
+    voice_openai_base_url: AnyHttpUrl | None = Field(
+        None, description="Speech API, such as https://host/v1, for voice_hears and voice_speaks"
+    )
+    voice_openai_api_key: str = Field("", max_length=512, description="Its key; empty: none")
+    voice_openai_transcription_model: str = Field("whisper-1", description="Its model that hears")
+    voice_openai_speech_model: str = Field("tts-1", description="Its model that speaks")
+    voice_openai_voice: str = Field("alloy", description="Its voice")
+    voice_whisper_model: str = Field("", description="Folder of a faster-whisper model")
+    voice_piper_voice: str = Field("", description="File of a piper voice (.onnx)")
+
     max_running_tasks: Count = Field(_LIMITS.max_running_tasks, description="Handlers at once")
     max_open_tasks: Count = Field(_LIMITS.max_open_tasks, description="Tasks held at once")
     max_task_events: Count = Field(_LIMITS.max_task_events, description="Events of one task")
@@ -175,6 +231,18 @@ class Settings(BaseSettings):
         known = {f.name for f in fields(AspLimits)}
         values = {name.removeprefix("asp_"): value for name, value in self if name[:4] == "asp_"}
         return AspLimits(**{name: value for name, value in values.items() if name in known})
+
+    def voice_options(self) -> VoiceOptions:
+        """Return how calls are heard and answered."""
+        known = set(type(self).model_fields)
+        names = [f.name for f in fields(VoiceOptions) if f"voice_{f.name}" in known]
+        return VoiceOptions(**{name: getattr(self, f"voice_{name}") for name in names})
+
+    def voice_engines(self) -> EngineNames:
+        """Return what hears and speaks."""
+        found = {f.name: getattr(self, f"voice_{f.name}") for f in fields(EngineNames)}
+        url = self.voice_openai_base_url
+        return EngineNames(**found | {"openai_base_url": "" if url is None else str(url)})
 
     @classmethod
     def settings_customise_sources(

@@ -171,7 +171,8 @@ class AspEndpoint:
         session = self.sessions.get(session_id)
         if session is None:
             return
-        call = Call(session, self.now, lambda: _congested(session))
+        agent_id = self.server_id if session.link is None else session.link.server_id
+        call = Call(session, self.now, lambda: _congested(session), agent_id)
         try:
             self._listeners[session_id] = self._answer(call)
         except Exception:  # noqa: BLE001 # whatever the agent's side raises

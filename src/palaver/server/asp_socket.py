@@ -76,7 +76,7 @@ class AspSocket:
         self._connection = ServerConnection(
             server.sessions,
             server.now(),
-            server_id=server.server_id,
+            server_id=scope.get("path_params", {}).get("agent_id") or server.server_id,
             on_output=self._flush_soon,
         )
 

@@ -19,6 +19,7 @@ from palaver.speech.batch import Batch, Ear, OnHeard
 from palaver.speech.endpointing import EndpointingOptions
 from palaver.speech.engines import open_detector
 from palaver.speech.metrics import VoiceMetrics
+from palaver.speech.open import Engines
 from palaver.speech.options import VoiceOptions
 from palaver.speech.studio import Studio
 from palaver.speech.turns import BackchannelFilter, TurnMachine
@@ -32,22 +33,18 @@ _FALLBACK: Final = "energy"
 
 
 class Voice:
-    """Answers calls with ``hears``, ``speaks`` and the agents of ``engine``.
+    """Answers calls with ``engines`` of speech, and the agents of ``engine``.
 
     ``default_agent`` answers where a call names none; ``detector`` is one of
-    ``palaver.speech.engines.DETECTORS``. ``open`` before the first call, ``close`` at the end.
-
-    Raises:
-        ConfigError: there is no such detector, or it is not installed.
-
+    ``palaver.speech.engines.DETECTORS``. Engines and detectors are made ready when the first call
+    comes: who serves no calls pays nothing for them. ``close`` at the end.
     """
 
     def __init__(
         self,
         engine: Engine,
         default_agent: str,
-        hears: SpeechToText,
-        speaks: TextToSpeech,
+        engines: Engines,
         *,
         registry: Registry,
         options: VoiceOptions = VoiceOptions(),  # noqa: B008 # frozen
@@ -57,23 +54,32 @@ class Voice:
         self.options: Final = options
         self._default_agent = default_agent
         self._is_backchannel = is_backchannel
-        metrics = VoiceMetrics(registry)
-        self._studio = Studio(engine, hears, speaks, options, metrics)
+        self._detector = detector
+        self._metrics = VoiceMetrics(registry)
+        self._studio = Studio(engine, engines.hears, engines.speaks, options, self._metrics)
         self._endpointing = EndpointingOptions(max_utterance_ms=options.max_utterance_ms)
-        self._batch = Batch(
-            {rate_hz: open_detector(detector, rate_hz) for rate_hz in _RATES_HZ},
-            {rate_hz: open_detector(_FALLBACK, rate_hz) for rate_hz in _RATES_HZ},
-            on_fallback=lambda _, fallen: metrics.fallbacks.inc() if fallen else None,
-        )
+        self._batch: Batch | None = None
         self._calls: set[VoiceCall] = set()
         self._closed_calls: set[asyncio.Task[None]] = set()
         self._opening: list[asyncio.Task[None]] = []
 
-    def open(self) -> None:
-        """Make the engines ready, in the background: calls may come before they are."""
-        for name, engine in (("hears", self._studio.hears), ("speaks", self._studio.speaks)):
-            task = asyncio.create_task(self._open(name, engine), name=f"voice-{name}")
-            self._opening.append(task)
+    def open(self) -> Batch:
+        """Make detectors ready, and engines in the background; more than once does nothing.
+
+        Raises:
+            ConfigError: the detector is not installed.
+
+        """
+        if self._batch is None:
+            self._batch = Batch(
+                {rate_hz: open_detector(self._detector, rate_hz) for rate_hz in _RATES_HZ},
+                {rate_hz: open_detector(_FALLBACK, rate_hz) for rate_hz in _RATES_HZ},
+                on_fallback=self._count_fallback,
+            )
+            for name, engine in (("hears", self._studio.hears), ("speaks", self._studio.speaks)):
+                task = asyncio.create_task(self._open(name, engine), name=f"voice-{name}")
+                self._opening.append(task)
+        return self._batch
 
     async def close(self) -> None:
         """Stop all answers, and the engines."""
@@ -83,18 +89,19 @@ class Voice:
         for task in self._opening:
             task.cancel()
         await asyncio.gather(*self._opening, *self._closed_calls, return_exceptions=True)
-        self._batch.close()
+        if self._batch is not None:
+            self._batch.close()
         await asyncio.gather(
             self._studio.hears.close(), self._studio.speaks.close(), return_exceptions=True
         )
 
     def answer(self, call: Call) -> CallListener:
         """Return who answers a call."""
-        session = call.session
+        session, batch = call.session, self.open()
 
         def open_ear(on_heard: OnHeard) -> Ear:
             config = session.config
-            return self._batch.open(
+            return batch.open(
                 session.id, config.audio, config.vad, on_heard, options=self._endpointing
             )
 
@@ -124,6 +131,11 @@ class Voice:
         return Applied(
             AudioConfig.model_validate(config.audio), VADConfig.model_validate(config.vad)
         )
+
+    def _count_fallback(self, session_id: str, fallen: bool) -> None:  # noqa: FBT001 # a callback
+        del session_id  # the batch says in the log which
+        if fallen:
+            self._metrics.fallbacks.inc()
 
     def _forget(self, call: VoiceCall) -> None:
         self._calls.discard(call)

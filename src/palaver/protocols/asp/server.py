@@ -73,6 +73,7 @@ class ServerConnection(Connection[ServerSession]):
         on_output: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(registry.stamp, on_output)
+        self.server_id = server_id
         self._registry = registry
         self._limits = registry.limits
         self._opened_at = now

@@ -46,6 +46,8 @@ class ServerLink(Link, Protocol):
     """The socket that a server's session is on."""
 
     congested: bool
+    server_id: str | None
+    """Who answers there, as the capabilities say it."""
 
 
 class Home(Protocol):

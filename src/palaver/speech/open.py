@@ -1,0 +1,79 @@
+"""The engines of speech by name, as the settings have them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from palaver.engine.agent import Agent
+from palaver.errors import ConfigError
+from palaver.providers.espeak import EspeakSpeech
+from palaver.providers.interfaces import SpeechToText, TextToSpeech
+from palaver.providers.openai_endpoint import OpenAiOptions
+from palaver.providers.openai_speech import OpenAiSpeech
+from palaver.providers.openai_transcription import OpenAiTranscription
+
+__all__ = ["Engines", "EngineNames", "open_engines"]
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """One to hear and one to speak."""
+
+    hears: SpeechToText
+    speaks: TextToSpeech
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineNames:
+    """Which engines, and where they are; the fields are the settings of that name (``voice_…``)."""
+
+    hears: Literal["vocabulary", "openai", "whisper"] = "vocabulary"
+    speaks: Literal["espeak", "openai", "piper"] = "espeak"
+    openai_base_url: str = ""
+    openai_api_key: str = ""
+    openai_transcription_model: str = ""
+    openai_speech_model: str = ""
+    openai_voice: str = ""
+    whisper_model: str = ""
+    piper_voice: str = ""
+
+
+def open_engines(names: EngineNames, agents: Sequence[Agent]) -> Engines:
+    """Return the engines; nothing is loaded or started before they are opened.
+
+    Raises:
+        ConfigError: a setting that the engine needs is missing.
+
+    """
+    espeak = EspeakSpeech()
+    return Engines(_hears(names, agents, espeak), _speaks(names, espeak))
+
+
+def _hears(names: EngineNames, agents: Sequence[Agent], espeak: EspeakSpeech) -> SpeechToText:
+    if names.hears == "openai":
+        return OpenAiTranscription(_openai(names, names.openai_transcription_model))
+    if names.hears == "whisper":
+        raise ConfigError("soon")
+    raise ConfigError("soon")
+
+
+def _speaks(names: EngineNames, espeak: EspeakSpeech) -> TextToSpeech:
+    if names.speaks == "openai":
+        options = _openai(names, names.openai_speech_model)
+        return OpenAiSpeech(options, names.openai_voice)
+    if names.speaks == "piper":
+        raise ConfigError("soon")
+    return espeak
+
+
+def _openai(names: EngineNames, model: str) -> OpenAiOptions:
+    base_url = _needed(names.openai_base_url, "openai_base_url")
+    return OpenAiOptions(base_url=base_url, model=model, api_key=names.openai_api_key)
+
+
+def _needed(value: str, name: str) -> str:
+    if not value:
+        raise ConfigError(f"voice_{name}: must be set for the engine that is to hear or speak")
+    return value
