@@ -28,6 +28,7 @@ def by_words(interruption: Interruption) -> bool | None:
     return True if interruption.duration_ms < 300 else None
 
 
+MOSTLY = st.sampled_from([True, True, True, True, False])
 FILTERS = {"none": None, "short": lambda what: what.duration_ms < 500, "words": by_words}
 
 
@@ -116,6 +117,17 @@ class Conversations(RuleBasedStateMachine):
             self.pending.append(event)
         self.take(self.machine.heard(event, self.now))
 
+    @precondition(lambda self: self.live is not None)
+    @rule(duration_ms=st.sampled_from([200, 400, 900]))
+    def utterance_over_a_reply(self, duration_ms: int) -> None:
+        """Say something short while the reply can be heard."""
+        if not self.sounding:
+            self.sound_begins(interruptible=True)
+        self.time_passes(4000)
+        self.speech(back_ms=0, sure=False)
+        self.time_passes(duration_ms)
+        self.speech_ends(duration_ms, 0, "silence")
+
     @precondition(lambda self: self.asked)
     @rule(text=st.sampled_from(["uh-huh", "stop", ""]), data=st.data())
     def words(self, text: str, data: st.DataObject) -> None:
@@ -126,14 +138,14 @@ class Conversations(RuleBasedStateMachine):
     # --- what is said -----------------------------------------------------------------------
 
     @precondition(lambda self: self.live is not None)
-    @rule(interruptible=st.booleans())
+    @rule(interruptible=MOSTLY)
     def sound_begins(self, interruptible: bool) -> None:  # noqa: FBT001
         """Say the first of the live reply."""
         assert self.live is not None
         self.sounding = True
         self.take(self.machine.reply_began(self.live, self.now, interruptible=interruptible))
 
-    @rule(interruptible=st.booleans())
+    @rule(interruptible=MOSTLY)
     def notice(self, interruptible: bool) -> None:  # noqa: FBT001
         """Say something that nobody asked for."""
         self.notices += 1
@@ -219,5 +231,5 @@ class Conversations(RuleBasedStateMachine):
         assert self.held is None
 
 
-Conversations.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+Conversations.TestCase.settings = settings(max_examples=250, stateful_step_count=40)
 TestConversations = Conversations.TestCase
