@@ -106,10 +106,7 @@ def talk(  # noqa: PLR0913 # typer reads the options of a command from its param
 
     After the file, silence is sent until the answer is over. Exit code 1: there was no answer.
     """
-    if mic == (file is not None):
-        raise ConfigError("name a file to say (FILE.wav), or speak yourself (--mic): one of both")
-    if mic and fast:
-        raise ConfigError("--fast goes with a file: nobody speaks faster than the clock")
+    _check_source(file, mic=mic, fast=fast)
     address = _address(url)
     request = SessionRequest(
         session_id=new_id("call"),
@@ -118,13 +115,9 @@ def talk(  # noqa: PLR0913 # typer reads the options of a command from its param
         negotiation="strict",
         metadata=None if language is None else {"language": _tag(language)},
     )
-    try:
-        check_request(request)
-    except Misuse as misuse:
-        raise ConfigError(str(misuse)) from None
     wanted = _Wanted(
         url=address,
-        request=request,
+        request=_checked(request),
         wave=None if file is None else read_wave(file),
         fast=fast,
         save=None if save is None else _writable(save, "--save"),
@@ -150,11 +143,26 @@ def _conclude(ended: CallEnded) -> None:
 # --- what was asked for ---------------------------------------------------------------------
 
 
+def _check_source(file: str | None, *, mic: bool, fast: bool) -> None:
+    if mic == (file is not None):
+        raise ConfigError("name a file to say (FILE.wav), or speak yourself (--mic): one of both")
+    if mic and fast:
+        raise ConfigError("--fast goes with a file: nobody speaks faster than the clock")
+
+
 def _address(url: str) -> str:
     try:
         return asp_url(url)
     except PeerUnreachable as error:  # to a command, an address that is none is wrong usage
         raise ConfigError(str(error)) from None
+
+
+def _checked(request: SessionRequest) -> SessionRequest:
+    try:
+        check_request(request)
+    except Misuse as misuse:
+        raise ConfigError(str(misuse)) from None
+    return request
 
 
 def _audio(rate: int, encoding: str, frame_ms: int, framing: str | None) -> AudioConfig:

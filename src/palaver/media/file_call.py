@@ -38,7 +38,6 @@ _LOST: Final = frozenset(
     {"connection_lost", "not_resumed", "resume_refused", "restart_failed", "shutdown"}
 )
 """Ends of a session that nobody wanted."""
-_COMMIT_SLACK_MS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +46,11 @@ class CallPatience:
 
     ``quiet_after``: without anything new, until the answer counts as complete; ``give_up_after``:
     until the server counts as one that does not answer; ``max_answer``: from the end of the file
-    to the end of the call, whatever is still being said.
+    to the end of the call, whatever is still being said; ``commit_after``: until a server that has
+    reported nothing is told that the utterance is over, beyond the silence that should tell it.
     """
 
+    commit_after: float = 2.0
     quiet_after: float = 2.0
     give_up_after: float = 30.0
     max_answer: float = 600.0
@@ -221,17 +222,15 @@ class FileCall:
         """Once all was said, see that the server knows."""
         if not self._frames.over:
             return
-        now_ms, config = self.record.now_ms, self._session.config
+        now, vad = self._loop.time(), self._session.config.vad
         if self._said_at is None:
-            self._said_at, self._said_ms = self._loop.time(), now_ms
-            self._note(happened.FileSent(now_ms))
-            detects = Feature.SPEECH_EVENTS in self._session.features and config.vad.enabled
-            if not detects:
+            self._said_at, self._said_ms = now, self.record.now_ms
+            self._note(happened.FileSent(self._said_ms))
+            if not (vad.enabled and Feature.SPEECH_EVENTS in self._session.features):
                 await self._commit()
-        elif (
-            not (self._has_news or self._owed)
-            and now_ms - self._said_ms >= config.vad.silence_threshold_ms + _COMMIT_SLACK_MS
-        ):
+            return
+        wait = self._patience.commit_after + vad.silence_threshold_ms / 1_000
+        if not (self._has_news or self._owed) and now - self._said_at >= wait:
             await self._commit()  # a server without a detector of its own waits for that
 
     async def _commit(self) -> None:

@@ -21,7 +21,7 @@ __all__ = ["MarkOutcome", "PlayedResponse", "Player"]
 HOLD_MS: Final = 2_000
 """For how long playback is held where the server says nothing more of the speech it heard."""
 _MAX_RESPONSES: Final = 1_000
-_MAX_MARKS: Final = 4_096
+_MAX_ITEMS: Final = 100_000
 
 
 @dataclass(slots=True)
@@ -101,7 +101,6 @@ class Player:
         self._prebuffer = sample_rate_hz * prebuffer_ms // 1_000
         self._most = sample_rate_hz * max_waiting_ms // 1_000
         self._items: deque[_Item] = deque()
-        self._marks = 0
         self._passed: deque[_Mark] = deque()
         self._reports: list[MarkOutcome] = []
         self._current: PlayedResponse | None = None
@@ -145,8 +144,9 @@ class Player:
         response = self._current or self._open(None, None)
         other = None not in (generation, response.generation) and generation != response.generation
         if other:
-            response = self._of_generation(generation) or response
-        fits = self.waiting + len(samples) <= self._most
+            same = (one for one in reversed(self.responses) if one.generation == generation)
+            response = next(same, response)
+        fits = self.waiting + len(samples) <= self._most and len(self._items) < _MAX_ITEMS
         self.received += len(samples)
         response.received += len(samples)
         if other or response.interrupted or not fits:
@@ -163,19 +163,18 @@ class Player:
 
     def mark(self, mark_id: str, response_id: str | None = None) -> None:
         """Take a mark: it stands behind all audio that came before it."""
-        response = self._named(response_id) or self._current or self._open(None, None)
+        response = self._find(response_id) or self._current or self._open(None, None)
         mark = _Mark(response, mark_id, response_id)
-        if response.interrupted or self._marks >= _MAX_MARKS:
+        if response.interrupted or len(self._items) + len(self._passed) >= _MAX_ITEMS:
             self._report(mark, "cleared")
         elif self.waiting:
             self._items.append(mark)
-            self._marks += 1
         else:
             self._passed.append(mark)
 
     def end(self, response_id: str | None = None, *, interrupted: bool = False) -> None:
         """Take that an answer is complete, or was cut short: then what waits is never heard."""
-        response = self._current if response_id is None else self._named(response_id)
+        response = self._find(response_id)
         if response is None:
             return
         if interrupted:
@@ -268,12 +267,14 @@ class Player:
         while self._items and filled < self.frame_samples:
             item = self._items.popleft()
             if isinstance(item, _Mark):
-                self._pass(item)
+                self._passed.append(item)  # until the frame before it has sounded
                 continue
             part = item.samples[: self.frame_samples - filled]
             frame[filled : filled + len(part)] = part
             filled += len(part)
-            self._count_played(item.response, len(part), now_ms)
+            if item.response.first_ms is None:
+                item.response.first_ms = now_ms
+            item.response.played += len(part)
             if len(part) < len(item.samples):
                 self._items.appendleft(_Piece(item.response, item.samples[len(part) :]))
         while self._items:
@@ -281,20 +282,10 @@ class Player:
             if isinstance(head, _Piece):
                 break
             self._items.popleft()
-            self._pass(head)
+            self._passed.append(head)
+        self.played += filled
+        self.waiting -= filled
         return frame
-
-    def _pass(self, mark: _Mark) -> None:
-        """Keep a mark until the frame before it has sounded."""
-        self._marks -= 1
-        self._passed.append(mark)
-
-    def _count_played(self, response: PlayedResponse, samples: int, now_ms: int) -> None:
-        if response.first_ms is None:
-            response.first_ms = now_ms
-        response.played += samples
-        self.played += samples
-        self.waiting -= samples
 
     def _count_cleared(self, response: PlayedResponse, samples: int) -> None:
         response.cleared += samples
@@ -308,15 +299,11 @@ class Player:
             self._fills, self._filled_since = True, None
         return response
 
-    def _named(self, response_id: str | None) -> PlayedResponse | None:
+    def _find(self, response_id: str | None) -> PlayedResponse | None:
         if response_id is None:
-            return None
-        return next(
-            (one for one in reversed(self.responses) if one.response_id == response_id), None
-        )
-
-    def _of_generation(self, generation: int | None) -> PlayedResponse | None:
-        return next((one for one in reversed(self.responses) if one.generation == generation), None)
+            return self._current
+        same = (one for one in reversed(self.responses) if one.response_id == response_id)
+        return next(same, None)
 
     def _interrupt(self, response: PlayedResponse) -> None:
         response.interrupted, response.open = True, False
@@ -329,7 +316,6 @@ class Player:
             if only is not None and item.response is not only:
                 kept.append(item)
             elif isinstance(item, _Mark):
-                self._marks -= 1
                 self._report(item, "cleared")
             else:
                 self._count_cleared(item.response, len(item.samples))
