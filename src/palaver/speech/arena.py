@@ -1,0 +1,110 @@
+"""What a detector remembers of its streams, as rows of one array.
+
+So the memory of a batch is gathered by one numpy operation and put back by another, and closing a
+stream is giving back a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from palaver.speech.detector import Stream
+
+__all__ = ["Arena", "Row", "Rows"]
+
+Rows: TypeAlias = NDArray[np.intp]
+_FIRST_CAPACITY = 16
+
+
+class Row:
+    """The memory of one session: a ``Stream``."""
+
+    __slots__ = ("_arena", "_index")
+
+    def __init__(self, arena: Arena, index: int) -> None:
+        self._arena: Arena | None = arena
+        self._index = index
+
+    def reset(self) -> None:
+        """Forget what was heard. Raises ``ValueError`` once the stream is closed."""
+        if self._arena is None:
+            raise ValueError("the stream is closed")
+        self._arena.clear(self._index)
+
+    def close(self) -> None:
+        """Give the row back. Closing again does nothing."""
+        arena, self._arena = self._arena, None
+        if arena is not None:
+            arena.free(self._index)
+
+    def index_in(self, arena: Arena) -> int:
+        """Return the row's place; raises ``ValueError`` if it has none in ``arena``."""
+        if self._arena is arena:
+            return self._index
+        if self._arena is None:
+            raise ValueError("the stream is closed")
+        raise ValueError("the stream belongs to another detector")
+
+
+class Arena:
+    """Rows of float32 that look like ``blank`` when they are new. It grows as streams come.
+
+    It is not for several threads.
+    """
+
+    def __init__(self, blank: NDArray[np.float32]) -> None:
+        self._blank = blank
+        self._values = np.empty((_FIRST_CAPACITY, blank.size), np.float32)
+        self._free = list(range(_FIRST_CAPACITY))[::-1]
+
+    @property
+    def in_use(self) -> int:
+        """How many rows are given out."""
+        return len(self._values) - len(self._free)
+
+    def open(self) -> Row:
+        """Give out a blank row."""
+        if not self._free:
+            self._grow()
+        row = Row(self, self._free.pop())
+        row.reset()
+        return row
+
+    def rows(self, streams: Sequence[Stream]) -> Rows:
+        """Return the places of ``streams``, shape [N].
+
+        Raises ``ValueError`` where a stream is closed, another detector's, or there twice.
+        """
+        rows = []
+        for stream in streams:
+            if not isinstance(stream, Row):
+                raise TypeError(f"a stream of another kind of detector: {stream!r}")
+            rows.append(stream.index_in(self))
+        if len(set(rows)) != len(rows):
+            raise ValueError("a stream is in the batch twice")
+        return np.array(rows, np.intp)
+
+    def gather(self, rows: Rows) -> NDArray[np.float32]:
+        """Return a copy of what the rows hold, shape [N, width]."""
+        return self._values.take(rows, axis=0)
+
+    def scatter(self, rows: Rows, values: NDArray[np.float32]) -> None:
+        """Set what the rows hold."""
+        self._values[rows] = values
+
+    def clear(self, index: int) -> None:
+        """Make one row blank."""
+        self._values[index] = self._blank
+
+    def free(self, index: int) -> None:
+        """Take one row back: ``Row.close`` calls it, once."""
+        self._free.append(index)
+
+    def _grow(self) -> None:
+        capacity = len(self._values)
+        self._values = np.concatenate([self._values, np.empty_like(self._values)])
+        self._free += range(2 * capacity - 1, capacity - 1, -1)
