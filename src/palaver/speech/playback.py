@@ -83,7 +83,7 @@ class PlaybackLedger:
         self._must_grow(samples)
         if self._spans:
             self._spans[-1].complete = True
-        self._spans.append(_Span(text, samples))
+        self._spans.append(_Span(text.strip(), samples))
         self._made += samples
 
     def extend(self, samples: int) -> None:
@@ -202,7 +202,7 @@ class PlaybackLedger:
         heard = []
         for span in self._spans:
             if span.complete and left >= span.samples:
-                heard.append(span.text.strip())
+                heard.append(span.text)
                 left -= span.samples
                 continue
             heard.append(_said(span.text, left / self._length(span)))
@@ -261,4 +261,4 @@ def _said(text: str, part: float) -> str:
         if word.end() > part * len(text):
             break
         end = word.end()
-    return text[:end].strip()
+    return text[:end]
