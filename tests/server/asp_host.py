@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,10 +19,12 @@ import uvloop
 
 from palaver.app import App, create_app
 from palaver.config import Settings
+from palaver.engine.agent import Agent
 from palaver.protocols.asp.call import Call, CallListener, Silence
 from palaver.protocols.asp.events import AudioReceived, ConfigSwitched, Event, SessionClosed
 from palaver.server.asp import AspEndpoint
 from palaver.server.listener import Listener, bind
+from palaver.speech.open import Engines
 from tests.conftest import Server
 from tests.server.agents import agent
 
@@ -31,6 +34,8 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "uvloop": uvloop.new_event_loop,
     "asyncio": asyncio.new_event_loop,
 }
+DENSE = ("--set", "asp_port=0")
+SHELLS = ("main port", "dense port")
 ECHO = ("--set", "asp_echo_test=true", "--set", "log_format=json")
 
 
@@ -122,6 +127,7 @@ class Host:
                 "sockets": len(endpoint._sockets),
                 "open sockets": endpoint._open_sockets,
                 "streams": len(endpoint.sessions._streams),
+                "dense sockets": 0 if self.app._dense is None else len(self.app._dense._sockets),
                 "connections": len(self.listener.server_state.connections),
                 "requests": len(self.listener.server_state.tasks),
                 "tasks": len(tasks),
@@ -149,20 +155,28 @@ async def eventually(test: Callable[[], T]) -> T:
 
 @asynccontextmanager
 async def hosting(
-    answer: Callable[[Call], CallListener] = Silence,
+    answer: Callable[[Call], CallListener] | None = Silence,
     *,
+    agents: Sequence[Agent] = (agent,),
+    engines: Engines | None = None,
     loop: str = "uvloop",
     send_timeout: float = 30.0,
     plain: bool = False,
+    dense: bool = False,
     **settings: Any,
 ) -> AsyncIterator[Host]:
     """Serve with the listener of calls that the test says, until the end of the block.
 
-    ``plain`` stands for a server of another house, which knows nothing but ASGI.
+    ``plain`` stands for a server of another house, which knows nothing but ASGI; ``dense`` is our
+    own port for calls alone, beside the one of our listener. Without a listener of calls, whoever
+    the settings say answers, with ``engines`` of speech.
     """
-    given = {"store": "memory:", "drain_timeout": 0.1} | settings
-    app = create_app([agent], Settings(**given))
-    app._asp._answer = answer
+    given: dict[str, Any] = {"store": "memory:", "drain_timeout": 0.1} | settings
+    if dense:
+        given |= {"asp_port": 0, "websocket_send_timeout": send_timeout}
+    app = create_app(agents, Settings(**given), engines=engines)
+    if answer is not None:
+        app._asp._answer = answer
     ready = threading.Event()
     listener: uvicorn.Server = Listener(
         app, app.drain, head_timeout=TIMEOUT, announce=ready.set, send_timeout=send_timeout
@@ -180,7 +194,8 @@ async def hosting(
             runner.run(serve())
 
     with bind("127.0.0.1", 0) as listening:
-        port = listening.getsockname()[1]
+        calls = app.bind()
+        port = listening.getsockname()[1] if calls is None else calls[1]
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         try:
@@ -191,6 +206,15 @@ async def hosting(
             await asyncio.to_thread(thread.join, TIMEOUT)
             assert not thread.is_alive()
             logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)  # silenced at the end
+
+
+def dense(server: Server) -> Server:
+    """Return the same server, by its port for calls; it was started with ``DENSE``."""
+    assert server.process.stdout is not None
+    line = server.process.stdout.readline()
+    found = re.match(r"Calls are taken at ws(://\S+)/asp as well.", line)
+    assert found is not None, line
+    return replace(server, url=f"http{found[1]}")
 
 
 def files() -> int:

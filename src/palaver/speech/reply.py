@@ -21,6 +21,7 @@ from palaver.providers.interfaces import Transcript
 from palaver.speech.conversation import Conversation
 from palaver.speech.following import Action, Ended, News, Text, follow
 from palaver.speech.heard import SpeechEnded
+from palaver.speech.hearing import Levels
 from palaver.speech.prompts import Prompt, prompt
 from palaver.speech.resample import Resampler
 from palaver.speech.sentences import Sentences
@@ -146,7 +147,7 @@ class Reply:
         self.language = transcript.language or self.language
         if not transcript.understood:
             self._count("not_understood")
-            _log.info("voice_not_understood", **self._where, confidence=transcript.confidence)
+            self._log_not_understood(transcript)
             await self._prompt(Prompt.NOT_UNDERSTOOD)
             return
         await self._answer(transcript)
@@ -270,10 +271,28 @@ class Reply:
         sound.end_sentence()
 
     async def _speak(self, sentence: str) -> None:
-        studio, sound = self._studio, self.sound
-        resampler = Resampler(studio.speaks.sample_rate_hz, sound.rate_hz)
-        limit = studio.options.speak_timeout
+        sound = self.sound
+        resampler = Resampler(self._studio.speaks.sample_rate_hz, sound.rate_hz)
         odd = b""
+        try:
+            async for chunk in self._spoken(sentence):
+                odd += chunk
+                whole = len(odd) // 2 * 2
+                sound.add(resampler.push(np.frombuffer(odd[:whole], dtype=np.int16)))
+                odd = odd[whole:]
+                await sound.room()
+        finally:  # what came before a failure is sound
+            sound.add(resampler.flush())
+
+    async def _spoken(self, sentence: str) -> AsyncIterator[bytes]:
+        """Yield the speech of a sentence.
+
+        Raises:
+            ProviderError: the voice failed, or nothing came of it for too long.
+
+        """
+        studio = self._studio
+        limit = studio.options.speak_timeout
         stream = studio.speaks.speak(sentence, language=self.language)
         while True:
             try:
@@ -282,19 +301,28 @@ class Reply:
             except TimeoutError:
                 raise ProviderError(f"the voice said nothing for {limit:g} s") from None
             if chunk is None:
-                break
-            odd += chunk
-            whole = len(odd) // 2 * 2
-            sound.add(resampler.push(np.frombuffer(odd[:whole], dtype=np.int16)))
-            odd = odd[whole:]
-            await sound.room()
-        sound.add(resampler.flush())
+                return
+            yield chunk
 
     # --- inside -----------------------------------------------------------------------------
 
     @property
     def _where(self) -> dict[str, str]:
         return {"session_id": self._caller.session.id, "reply_id": self.id}
+
+    def _log_not_understood(self, transcript: Transcript) -> None:
+        """Say why, as far as the sound tells: too quiet, clipped, or with an offset."""
+        last = self._question.takes[-1] if self._question.takes else b""
+        levels = Levels.of(np.frombuffer(last, dtype=np.int16))
+        _log.info(
+            "voice_not_understood",
+            **self._where,
+            confidence=round(transcript.confidence, 3),
+            duration_ms=len(last) * 500 // self._question.rate_hz,
+            peak=round(levels.peak, 4),
+            clipped=round(levels.clipped, 4),
+            offset=round(levels.offset, 4),
+        )
 
     def _count(self, outcome: str) -> None:
         self._studio.metrics.turns.labels(outcome).inc()
