@@ -32,6 +32,7 @@ FEATURES = (
     "dtmf",
     "call_action",
     "go_away",
+    "transcripts",
 )
 FRAMINGS = ("hash12", "seq14", "asp16")
 FRAME = 320

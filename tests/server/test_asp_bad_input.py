@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Serve, Server
-from tests.server.asp_host import ECHO, eventually, lines
+from tests.server.asp_host import DENSE, ECHO, SHELLS, dense, eventually, lines
 from tests.server.asp_neighbours import Street, street
 from tests.server.asp_peers import (
     FRAME,
@@ -25,10 +25,12 @@ ME, NOBODY = "WRONGED", None
 SILENT = b"\0" * FRAME
 
 
-@pytest.fixture(scope="module")
-def line(serve: Serve) -> Server:
-    """Serve the echo test."""
-    return serve(*ECHO)
+@pytest.fixture(scope="module", params=SHELLS)
+def line(serve: Serve, request: pytest.FixtureRequest) -> Server:
+    """Serve the echo test, at either port."""
+    if request.param == "main port":
+        return serve(*ECHO)
+    return dense(serve(*ECHO, *DENSE))
 
 
 def start(**members: Any) -> dict[str, Any]:

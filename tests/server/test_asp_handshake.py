@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.conftest import Serve, Server
-from tests.server.asp_host import ECHO
+from tests.server.asp_host import DENSE, ECHO, SHELLS, dense
 from tests.server.asp_peers import (
     FEATURES,
     FRAME,
@@ -51,10 +51,12 @@ OLD_CAPABILITIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def line(serve: Serve) -> Server:
-    """Serve the echo test to pages of one other origin."""
-    return serve(*ECHO, "--set", "asp_allowed_origins=https://Console.example")
+@pytest.fixture(scope="module", params=SHELLS)
+def line(serve: Serve, request: pytest.FixtureRequest) -> Server:
+    """Serve the echo test to pages of one other origin, at either port."""
+    if request.param == "main port":
+        return serve(*ECHO, "--set", "asp_allowed_origins=https://Console.example")
+    return dense(serve(*ECHO, "--set", "asp_allowed_origins=https://Console.example", *DENSE))
 
 
 @pytest.mark.parametrize("path", ["/asp", "/", "/agents/demo/asp"])

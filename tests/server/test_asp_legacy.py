@@ -7,17 +7,19 @@ import asyncio
 import pytest
 
 from tests.conftest import Serve, Server
-from tests.server.asp_host import ECHO, eventually, lines
+from tests.server.asp_host import DENSE, ECHO, SHELLS, dense, eventually, lines
 from tests.server.asp_peers import dialled, numbers, utterance
 from tests.server.legacy_client import LegacyClient
 
 SPEECH = b"".join(utterance(40))
 
 
-@pytest.fixture(scope="module")
-def line(serve: Serve) -> Server:
-    """Serve the echo test."""
-    return serve(*ECHO)
+@pytest.fixture(scope="module", params=SHELLS)
+def line(serve: Serve, request: pytest.FixtureRequest) -> Server:
+    """Serve the echo test, at either port."""
+    if request.param == "main port":
+        return serve(*ECHO)
+    return dense(serve(*ECHO, *DENSE))
 
 
 def url(line: Server, path: str = "/") -> str:

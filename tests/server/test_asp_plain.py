@@ -1,4 +1,4 @@
-"""ASP behind a server that knows nothing but ASGI: all is as behind our own listener."""
+"""ASP behind a server that knows nothing but ASGI, and at the dense port: all is as at ours."""
 
 from __future__ import annotations
 
@@ -30,17 +30,22 @@ from tests.server.asp_peers import (
 )
 from tests.server.legacy_client import LegacyClient
 
+SHELLS = [(loop, shell) for loop in ("uvloop", "asyncio") for shell in ("plain", "dense")]
+each_shell = pytest.mark.parametrize(("loop", "shell"), SHELLS)
 
-@pytest.fixture(params=["uvloop", "asyncio"])
+
+@pytest.fixture(params=SHELLS, ids="-".join)
 async def host(request: pytest.FixtureRequest) -> AsyncIterator[Host]:
     """Serve the echo test; nothing may be left of the calls of a test."""
+    loop, shell = request.param
     settings = {
-        "loop": request.param,
+        "loop": loop,
+        shell: True,
         "asp_handshake_timeout": 0.5,
         "asp_resume_window": 0.5,
         "asp_max_sockets": 6,
     }
-    async with hosting(EchoTest, plain=True, **settings) as serving:
+    async with hosting(EchoTest, **settings) as serving:
         before = await serving.left()
         yield serving
         assert await serving.emptied(before) == before
@@ -124,11 +129,11 @@ async def test_a_call_that_is_resumed(host: Host) -> None:
         await call.peer.leave()
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-async def test_a_client_that_reads_late(loop: str) -> None:
+@each_shell
+async def test_a_client_that_reads_late(loop: str, shell: str) -> None:
     """What it said meanwhile is heard in its order, and it gets all that was said to it."""
     count = 8_000
-    async with hosting(Mirror, plain=True, loop=loop, asp_max_audio_lead=1_000) as host:
+    async with hosting(Mirror, loop=loop, asp_max_audio_lead=1_000, **{shell: True}) as host:
         before = await host.left()
         peer = await deaf_peer(host.port)
         call = await peer.start("late", "hash12", features=())
@@ -169,10 +174,12 @@ class Flood:
                 self._call.session.send_audio(bytes(FRAME * 10), self._call.now())
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-async def test_a_client_that_does_not_read(loop: str) -> None:
+@each_shell
+async def test_a_client_that_does_not_read(loop: str, shell: str) -> None:
     """What waits for it is bounded: then it is let go, and what it had is free."""
-    async with hosting(Flood, plain=True, loop=loop, asp_resume_window=0.1) as host:
+    async with hosting(
+        Flood, loop=loop, send_timeout=0.5, asp_resume_window=0.1, **{shell: True}
+    ) as host:
         before = await host.left()
         peers = [await deaf_peer(host.port) for _ in range(2)]
         began = time.perf_counter()

@@ -66,14 +66,16 @@ async def stream(call: Call, updates: list[int], **more: str) -> list[int]:
     return counts
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+@pytest.mark.parametrize(
+    ("loop", "dense"), [("uvloop", False), ("asyncio", False), ("uvloop", True)]
+)
 @pytest.mark.parametrize("framing", FRAMINGS)
-async def test_an_update_in_a_stream(loop: str, framing: str) -> None:
+async def test_an_update_in_a_stream(loop: str, framing: str, *, dense: bool) -> None:
     """No frame is lost, and both sides know the same frame from which it holds."""
     heard = Recording()
     updates = [0, 1, 17, 5_000, 5_001, 9_999]
     async with (
-        hosting(heard, loop=loop, asp_max_audio_lead=10_000) as host,
+        hosting(heard, loop=loop, dense=dense, asp_max_audio_lead=10_000) as host,
         dialled(host.port) as peer,
     ):
         call = await peer.start("stream", framing)

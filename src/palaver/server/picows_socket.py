@@ -31,21 +31,26 @@ _log = structlog.get_logger("palaver.server")
 _WRITE_MARK: Final = 64 * 1024
 _LINGER: Final = 1.0
 """Seconds for a client that did something wrong to read what."""
-_CLOSE_TIMEOUT: Final = 5.0
-"""Seconds for the client to answer our Close frame, or to take what is left for it."""
 _NO_CODE: Final = 1005
 _GONE: Final = 1006
+_NEVER_SENT: Final = frozenset({_NO_CODE, _GONE})
+_MAX_CODE: Final = 4999
+_PROTOCOL_ERROR: Final = 1002
 _BINARY, _TEXT = WSMsgType.BINARY, WSMsgType.TEXT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SocketLimits:
-    """How large a message of a WebSocket's client is (bytes), and how long it may take (s)."""
+    """How large a message of a WebSocket's client is (bytes), and how long it may take (s).
+
+    ``close_timeout`` is for its answer to our Close frame, or to take what is left for it.
+    """
 
     max_message_bytes: int = 16 * 1024 * 1024
     send_timeout: float = 30.0
     ping_interval: float = 30.0
     pong_timeout: float = 10.0
+    close_timeout: float = 5.0
 
 
 class PicowsSocket(WSListener):
@@ -171,7 +176,9 @@ class PicowsSocket(WSListener):
         if not self._open:
             if kind is WSMsgType.CLOSE:
                 transport.disconnect()
-        elif kind is _BINARY and frame.fin and not (self._fragments.open or frame.rsv1):
+        elif frame.rsv1 or frame.rsv2 or frame.rsv3:  # RFC 6455 5.2
+            self._close(_PROTOCOL_ERROR, "a reserved bit is set", timeout=_LINGER)
+        elif kind is _BINARY and frame.fin and not self._fragments.open:
             self._inbox.add(frame.get_payload_as_bytes(), frame.payload_size)
         else:
             self._take(transport, frame, kind)
@@ -215,11 +222,7 @@ class PicowsSocket(WSListener):
 
     def _take(self, transport: WSTransport, frame: WSFrame, kind: WSMsgType) -> None:
         """Take a frame that is not a whole binary message."""
-        if frame.rsv1 or frame.rsv2 or frame.rsv3:
-            self._close(
-                WSCloseCode.PROTOCOL_ERROR.value, "a reserved bit is set", timeout=_LINGER
-            )  # RFC 6455 5.2
-        elif kind is WSMsgType.PING:
+        if kind is WSMsgType.PING:
             if self._writable.is_set():
                 transport.send_pong(frame.get_payload_as_bytes())
             else:
@@ -296,21 +299,24 @@ class PicowsSocket(WSListener):
         _log.error("websocket_failed", path=self._scope["path"], exc_info=error)
         self._close(WSCloseCode.INTERNAL_ERROR.value)
 
-    def _close(self, code: int, reason: str = "", *, timeout: float = _CLOSE_TIMEOUT) -> None:
+    def _close(self, code: int, reason: str = "", *, timeout: float | None = None) -> None:
         """Begin the closing handshake, if the WebSocket is open (RFC 6455 7.1.7)."""
         if not self._open:
             return
         self._open = False
         self._transport.send_close(code, reason.encode())  # type: ignore[arg-type] # any number is taken
-        self._end(code, reason, timeout)
+        self._end(code, reason, timeout or self._limits.close_timeout)
 
     def _answer_close(self, transport: WSTransport, frame: WSFrame) -> None:
         """Answer; then a server closes first (RFC 6455 7.1.1)."""
-        self._open = False
         found: Any = frame.get_close_code()
         code = int(getattr(found, "value", found)) or _NO_CODE
+        if frame.payload_size and (code in _NEVER_SENT or code > _MAX_CODE):  # RFC 6455 7.4.2
+            self._close(_PROTOCOL_ERROR, "a close code is none", timeout=_LINGER)
+            return
+        self._open = False
         transport.send_close(WSCloseCode.OK if code == _NO_CODE else found)
-        self._end(code, "", _CLOSE_TIMEOUT)
+        self._end(code, "", self._limits.close_timeout)
         transport.disconnect()
 
     def _end(self, code: int, reason: str, timeout: float) -> None:
