@@ -139,10 +139,10 @@ async def exchange(
 
 @asynccontextmanager
 async def calling(
-    place: Exchange, *, vad: VADConfig = QUICK, path: str = "/asp", **wanted: Any
+    place: Exchange, *, vad: VADConfig = QUICK, port: int | None = None, **wanted: Any
 ) -> AsyncIterator[Caller]:
     """Call, and listen."""
-    url = f"ws://127.0.0.1:{place.host.port}{path}"
+    url = f"ws://127.0.0.1:{port or place.host.port}/asp"
     async with AspClient(url) as client:
         session = await client.start_session(vad=vad, **wanted)
         caller = Caller(session)

@@ -25,7 +25,9 @@ from palaver.protocols.asp.messages import (
     TranscriptMessage,
 )
 from palaver.providers.interfaces import Transcript
+from palaver.testing.fault_proxy import FaultProxy
 from palaver.testing.speech import ToneSpeech
+from tests.server.legacy_client import LegacyClient
 from tests.speech.calls import calling, exchange, silence, speech
 
 agent = Agent("front desk", id="front-desk")
@@ -441,3 +443,34 @@ async def test_two_calls_at_once() -> None:
         await two.answered()
         assert two.texts("agent") == ["You said hi.", "Anything else?"]
         assert one.messages(ResponseEndMessage) == []
+
+
+@pytest.mark.parametrize("noise", [silence(400), b""])
+async def test_a_media_server_from_before(noise: bytes) -> None:
+    """It says audio.end, and hears the answer in its own shapes; two detectors make one turn."""
+    async with exchange(agent, ["hi", "again"]) as place:
+        url = f"ws://127.0.0.1:{place.host.port}/"
+        async with LegacyClient(url) as old:
+            await old.start("old")
+            for word in ("hi", "again"):
+                await old.say("old", silence(100) + speech(600) + silence(700)[: len(noise)])
+                text, audio = await old.response("old")
+                assert text == f"You said {word}."
+                assert len(audio) >= 16 * 20 * len(f"You said {word}.Anything else?")
+        assert len(place.hears.utterances) == 2
+
+
+async def test_an_answer_survives_its_socket() -> None:
+    """The socket is lost while the agent speaks: the answer goes on where it was, whole."""
+    async with (
+        exchange(agent, ["hello there"]) as place,
+        FaultProxy(place.host.port) as proxy,
+        calling(place, port=proxy.port) as caller,
+    ):
+        await caller.utter()
+        await caller.until(lambda _: caller.audio_ms > 100)
+        proxy.reset_all()
+        await caller.answered()
+        expected_ms = 20 * len("You said hello there.Anything else?")
+        assert expected_ms <= caller.audio_ms <= expected_ms + 20
+        assert proxy.connections == 2

@@ -91,6 +91,7 @@ class VoiceCall:
         self._entries: dict[SpeechEnded, str] = {}
         self._judging: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._spoken = False  # since the client said last that an utterance is over
         self._closed = False
 
     # --- what happens -----------------------------------------------------------------------
@@ -127,6 +128,7 @@ class VoiceCall:
     def take_heard(self, events: Sequence[Heard]) -> None:
         """Take what the ear has found: it is told to the client, and turns are made of it."""
         for event in events:
+            self._spoken |= isinstance(event, SpeechEnded) and not event.discarded
             if not self._closed:
                 self._report(event)
                 self._do(self._machine.heard(event, self._call.now()))
@@ -136,7 +138,7 @@ class VoiceCall:
     def _take_message(self, event: MessageReceived) -> None:
         message = event.message
         if isinstance(message, AudioEndMessage):
-            self._ear.commit()
+            self._commit()
         elif isinstance(message, AudioSpeechStartMessage | AudioSpeechEndMessage):
             self._take_report(message)
         elif isinstance(message, PlaybackMarkMessage):
@@ -146,6 +148,21 @@ class VoiceCall:
         elif isinstance(message, DtmfMessage):
             self._keypad.press(message.digit)
 
+    def _commit(self) -> None:
+        """End the utterance, because the client says so."""
+        speaking = self._ear.buffer.endpointer.speaking
+        self._ear.commit()
+        if not (speaking or self._spoken or self._ear.buffer.ready):
+            levels = self._ear.buffer.levels()
+            _log.info(
+                "voice_commit_without_speech",
+                session_id=self.session.id,
+                peak=round(levels.peak, 4),
+                clipped=round(levels.clipped, 4),
+                offset=round(levels.offset, 4),
+            )
+        self._spoken = False
+
     def _take_report(self, message: AudioSpeechStartMessage | AudioSpeechEndMessage) -> None:
         """Take what the client's detector found.
 
@@ -153,7 +170,7 @@ class VoiceCall:
         utterance that is still open here ends it; that of one that has ended is an echo.
         """
         if isinstance(message, AudioSpeechEndMessage) and not message.discarded:
-            self._ear.commit()
+            self._commit()
             return
         if self._ear.buffer.endpointer.enabled:
             return
