@@ -215,7 +215,7 @@ class AudioBuffer:
     def window(self) -> bytes | bytearray | None:
         """Return the audio of the next window to judge. Where there is none, ask ``heard()``."""
         size = self._window_samples
-        if self._resampler or self._marks:
+        if self._resampler or self._marks or not self.endpointer.enabled:
             self._settle()
         if self._resampler:
             self._asked = len(self._resampled) >= 2 * size
