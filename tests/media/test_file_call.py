@@ -186,7 +186,7 @@ async def test_a_noise() -> None:
     """Where it was no speech, the answer goes on where it was held, and is heard whole."""
     script = Script(
         [
-            (100, each(begin("long"), say(600), end())),
+            (100, each(begin("long"), say(1_200), end())),
             (300, speech(280, confirmed=False)),
             (500, silence(280, 320, discarded=True)),
         ]
@@ -195,9 +195,9 @@ async def test_a_noise() -> None:
         ended, one, heard = await call(f"ws://127.0.0.1:{host.port}", ms=100, lead=0.0)
     assert ended.outcome == "answered"
     figures = one.figures()
-    assert (figures.played_ms, figures.cleared_ms) == (600, 0)
+    assert (figures.played_ms, figures.cleared_ms) == (1_200, 0)
     assert len(heard.of(happened.PlaybackResumed)) == 1
-    assert len(one.record.reply()) > 4_800  # the pause is in it
+    assert len(one.record.reply()) > 9_600  # the pause is in it
 
 
 async def test_an_answer_that_comes_slowly() -> None:

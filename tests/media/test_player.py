@@ -53,7 +53,7 @@ def test_an_answer_begins_when_enough_is_there(ticking: Ticking) -> None:
     player.receive(audio(2))
     player.receive(audio(3))
     assert ticking.tick(4) == [1, 2, 3, None]
-    assert (player.played, player.waiting, player.late_frames) == (3 * FRAME, 0, 1)
+    assert (player.played, player.waiting, player.late_frames) == (3 * FRAME, 0, 0)
 
 
 def test_a_short_answer_is_not_waited_for(ticking: Ticking) -> None:
@@ -65,6 +65,9 @@ def test_a_short_answer_is_not_waited_for(ticking: Ticking) -> None:
     ticking.player.begin("r2")
     ticking.player.receive(audio(2))
     assert ticking.tick(5) == [None, None, None, 2, None]
+    assert ticking.player.late_frames == 0  # no more has come after it
+    ticking.player.receive(audio(3, 3))
+    assert ticking.tick(2) == [3, 3]
     assert ticking.player.late_frames == 1
 
 

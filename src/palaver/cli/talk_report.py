@@ -118,8 +118,16 @@ class JsonReport:
         """Print the summary."""
         how = {"outcome": "broken_off", "reason": ""} if ended is None else asdict(ended)
         members = {"url": self._url, **how, **asdict(figures), "saved": saved}
-        for account, response in zip(members["responses"], figures.responses, strict=True):
-            account["played_ms"] = response.played_ms
+        members["responses"] = [
+            {
+                "response_id": one.response_id,
+                "received_ms": one.received_ms,
+                "played_ms": one.played_ms,
+                "interrupted": one.interrupted,
+                "heard_from_ms": one.first_ms,
+            }
+            for one in figures.responses
+        ]
         self._print(figures.duration_ms, "summary", members)
 
     def close(self) -> None:

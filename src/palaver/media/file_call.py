@@ -129,7 +129,7 @@ class FileCall:
         self._note(happened.Negotiated(session.id, session.config, features, session.legacy_mode))
         try:
             ended = await self._talk()
-            self._player.end(interrupted=True)
+            self._player.stop()
             if self._closed is None:
                 with suppress(SessionOver):
                     await self._report_marks()

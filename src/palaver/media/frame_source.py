@@ -73,7 +73,7 @@ class FileFrames:
             self._due = now
         hurries = self._max_lead > 0 and (not self.over or self.hurry())
         # A clock that is late is caught up with; one that stood still for long is not.
-        self._due = max(self._due, now - 1.0)
+        self._due = max(self._due, now - 0.1)
         wait = self._due - now - (self._max_lead if hurries else self._ahead(now))
         await asyncio.sleep(max(0.0, wait))
         self._due += self._frame

@@ -39,6 +39,11 @@ class PlayedResponse:
     first_ms: int | None = None
 
     @property
+    def received_ms(self) -> int:
+        """How much of it has come."""
+        return self.received * 1_000 // self.sample_rate_hz
+
+    @property
     def played_ms(self) -> int:
         """How much of it was heard."""
         return self.played * 1_000 // self.sample_rate_hz
@@ -115,6 +120,8 @@ class Player:
         """Audio messages that never came."""
         self.waiting = 0
         """Samples that are to be played."""
+        self._gap = 0
+        """Frame times in which the current answer was not there; late, if more of it comes."""
         self._fills = True
         self._filled_since: int | None = None
         self._held_until: int | None = None
@@ -203,6 +210,12 @@ class Player:
             self._clear(None)
         self.resume()
 
+    def stop(self) -> None:
+        """Throw away what waits: the call is over."""
+        if self._current is not None and self._current.open:
+            self._interrupt(self._current)
+        self._clear(None)
+
     # --- the clock --------------------------------------------------------------------------
 
     @property
@@ -233,6 +246,8 @@ class Player:
             self._starve(now_ms)
             return None
         self._fills, self._filled_since = False, None
+        self.late_frames += self._gap
+        self._gap = 0
         return self._take(now_ms)
 
     def take_reports(self) -> list[MarkOutcome]:
@@ -256,7 +271,7 @@ class Player:
         """Take that there is nothing to play now."""
         current = self._current
         if current is not None and current.open and current.played:
-            self.late_frames += 1
+            self._gap += 1
         self._fills = True
         if self.waiting and self._filled_since is None:
             self._filled_since = now_ms
@@ -295,6 +310,7 @@ class Player:
         response = PlayedResponse(response_id, generation, self.sample_rate_hz)
         self.responses.append(response)
         self._current = response
+        self._gap = 0
         if not self.waiting:
             self._fills, self._filled_since = True, None
         return response
