@@ -15,10 +15,12 @@ from palaver.speech.speakable import Speakable, speakable
 __all__ = ["Sentences", "speakable"]
 
 _SPACES: Final = re.compile(r"[^\S\n]+")
+_GAP: Final = re.compile(r"\s+")
 _CANDIDATES: Final = re.compile(r"[.!?…:;,\n]")
 _CLOSING: Final = re.compile("[.!?…]{1,8}[\"'\u201d\u2019»)\\]}]{0,8}")
+_LOOKAHEAD: Final = 32
+"""More than 8 marks, 8 closing ones, a space and a letter."""
 _OPENERS: Final = "\"'\u201c\u2018«([{¿¡-\u2013\u2014"
-_LAST_WORD: Final = re.compile(r"\S*$")
 _DOTTED: Final = re.compile(r"(?:[^\W\d_]\.)+[^\W\d_]")
 _CLAUSE: Final = re.compile("[,;:\u2013\u2014](?= )")
 
@@ -79,50 +81,52 @@ class Sentences:
         return self._cut(self._speakable.flush(), final=True)
 
     def _cut(self, text: str, *, final: bool) -> list[str]:
-        self._text = _SPACES.sub(" ", self._text + text).lstrip()
-        sentences = []
-        while self._text:
-            end = self._next_end(final=final)
+        text = _SPACES.sub(" ", self._text + text)
+        at, sentences = 0, []
+        while True:
+            if gap := _GAP.match(text, at):
+                at = gap.end()
+            window = text[at : at + self._max + _LOOKAHEAD]
+            last = final and at + len(window) == len(text)
+            end = self._next_end(window, final=last) if window else None
             if end is None:
                 break
-            sentence = " ".join(self._text[:end].split())
-            self._text = self._text[end:].lstrip()
+            sentence = " ".join(window[:end].split())
+            at += end
             if _has_sound(sentence):
                 sentences.append(sentence)
                 self._first_clause = None
+        self._text = text[at:]
         return sentences
 
-    def _next_end(self, *, final: bool) -> int | None:
+    def _next_end(self, text: str, *, final: bool) -> int | None:
         """Return where the first sentence ends; ``None`` where that is not certain yet."""
-        text = self._text
         for candidate in _CANDIDATES.finditer(text, 0, self._max):
-            end = self._end_at(candidate.start(), final=final)
+            end = self._end_at(text, candidate.start(), final=final)
             if end is None:
                 return None
             if 0 < end <= self._max:
                 return end
         if len(text) > self._max:
-            return self._forced_end()
+            return self._forced_end(text)
         return len(text) if final else None
 
-    def _end_at(self, at: int, *, final: bool) -> int | None:
+    def _end_at(self, text: str, at: int, *, final: bool) -> int | None:
         """Return the end of the sentence that the mark there ends; 0 if it ends none.
 
         ``None``: more of the text must be known.
         """
-        text, mark = self._text, self._text[at]
+        mark, end = text[at], at + 1
         if mark == "\n":
-            return at + 1
-        end, needed = at + 1, ""
+            return end
         if mark in ":;,":
             if not self._divides(mark, at):
                 return 0
-        else:
-            closing = _CLOSING.match(text, at)
-            end = end if closing is None else closing.end()
-            needed = self._needed(at, end)
+        elif closing := _CLOSING.match(text, at):
+            end = closing.end()
         if end < len(text) and not text[end].isspace():
             return 0
+        needed = "" if mark in ":;," else _needed(text, at, end)
         follows = text[end:].lstrip(" ")[:1]
         if not final and (end == len(text) or (needed and not follows)):
             return None
@@ -132,33 +136,32 @@ class Sentences:
         clause = self._first_clause is not None and at >= self._first_clause
         return mark == ":" or clause or (mark == ";" and at >= self._long)
 
-    def _needed(self, at: int, end: int) -> str:
-        """Return what must follow so that the mark ends a sentence; empty: it does."""
-        text = self._text
-        if end > at + 1 and text[end - 1] not in ".!?…":
-            return "no small letter"  # "Why?" she asked
-        if text[at:end] != ".":
-            return ""
-        last = _LAST_WORD.search(text, 0, at)
-        word = ("" if last is None else last[0]).lstrip(_OPENERS).lower()
-        number = text[:at].isdigit()  # 1. First
-        initial = len(word) == 1 and word.isalpha()
-        if number or initial or word in _NEVER_LAST or text.endswith("p. ex", 0, at):
-            return "line break"
-        if word in _BEFORE_NUMBERS:
-            return "no number"
-        if word in _SOMETIMES_LAST:
-            return "capital"
-        return "line break" if _DOTTED.fullmatch(word) else ""
-
-    def _forced_end(self) -> int:
+    def _forced_end(self, text: str) -> int:
         """Return where a very long run is cut: at a comma in its last two thirds, or a space."""
-        text = self._text[: self._max + 1]
+        text = text[: self._max + 1]
         clauses = [clause.end() for clause in _CLAUSE.finditer(text)]
         if clauses and clauses[-1] > self._max // 3:
             return clauses[-1]
         space = text.rfind(" ")
         return space if space > 0 else self._max
+
+
+def _needed(text: str, at: int, end: int) -> str:
+    """Return what must follow so that the mark ends a sentence; empty: it does."""
+    if end > at + 1 and text[end - 1] not in ".!?…":
+        return "no small letter"  # "Why?" she asked
+    if text[at:end] != ".":
+        return ""
+    word = text[:at].rpartition(" ")[2].lstrip(_OPENERS).lower()
+    number = text[:at].isdigit()  # 1. First
+    initial = len(word) == 1 and word.isalpha()
+    if number or initial or word in _NEVER_LAST or text.endswith("p. ex", 0, at):
+        return "line break"
+    if word in _BEFORE_NUMBERS:
+        return "no number"
+    if word in _SOMETIMES_LAST:
+        return "capital"
+    return "line break" if _DOTTED.fullmatch(word) else ""
 
 
 def _fits(needed: str, follows: str) -> bool:

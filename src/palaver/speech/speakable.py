@@ -28,7 +28,6 @@ _SIMPLE: Final = {"\n": "\n", "|": " ", "`": ""}
 _ESCAPABLE: Final = frozenset(r"""!"#$%&'()*+,-./:;<=>?@[\]^_`{|}~""")
 
 _OPENING: Final = re.compile(r"[ \t>#*+\-_=~`•]{0,128}")
-_LONGEST_OPENING: Final = 128
 _RULE: Final = re.compile(r"[ \t]*(?:-[ \t]*){3,}|[ \t]*(?:\*[ \t]*){3,}|[ \t]*(?:[_=][ \t]*){3,}")
 _LEAD: Final = re.compile(r"[ \t]*(?:>|(?:#{1,6}|[-*+•])(?=[ \t]|$))")
 _FENCE: Final = re.compile(r"[ \t]*(?:`{3,}|~{3,})")
@@ -42,8 +41,14 @@ _MAX_LINK_TEXT: Final = 300
 _MAX_LINK_TARGET: Final = 2048
 _LINK_STOPS: Final = re.compile(r"[\[\]\n]")
 _TARGET: Final = re.compile(
-    r"\([^\S\n]*(?:[^\s()]|\([^\s()]*\))*(?:[^\S\n]+(?:\"[^\"\n]*\"|'[^'\n]*'))?[^\S\n]*\)"
+    r"\([^\S\n]{0,4}(?:[^\s()]|\([^\s()]*\))*"
+    r"(?:[^\S\n]{1,4}(?:\"[^\"\n]*\"|'[^'\n]*'))?[^\S\n]{0,4}\)"
 )
+_TARGET_BEGUN: Final = re.compile(
+    r"\([^\S\n]{0,4}(?:[^\s()]|\([^\s()]*\))*"
+    r"(?:\([^\s()]*|[^\S\n]{1,4}(?:\"[^\"\n]*\"?|'[^'\n]*'?)?[^\S\n]{0,4})?"
+)
+"""The same as far as it goes."""
 
 
 class _Found(NamedTuple):
@@ -99,7 +104,7 @@ class Speakable:
         if run is None:
             return _Found(at, "")
         end = run.end()
-        if end == len(raw) and end - at < _LONGEST_OPENING and not final:
+        if end == len(raw) and not final:
             return None
         if _RULE.fullmatch(run[0]) and (end == len(raw) or raw[end] in "\r\n"):
             return _Found(end, "")
@@ -114,7 +119,7 @@ class Speakable:
             return _Found(at + taken, "")
         info = _FENCE_INFO.match(raw, at + fence.end())
         info_end = at + fence.end() if info is None else info.end()
-        if info_end == len(raw) and not final and info_end - at < _LONGEST_OPENING:
+        if info_end == len(raw) and not final:
             return None
         whole = info_end == len(raw) or raw[info_end] == "\n"
         return _Found(info_end if whole else at + fence.end(), "")
@@ -150,7 +155,7 @@ class Speakable:
         raw, mark = self._raw, self._raw[at]
         run = {"*": _ASTERISKS, "_": _UNDERSCORES, "~": _TILDES}[mark].match(raw, at)
         end = at + 1 if run is None else run.end()
-        if end == len(raw) and not final and end - at < 64:
+        if end == len(raw) and not final:
             return None
         before, after = self._previous, raw[end : end + 1] or "\n"
         marks = raw[at:end]
@@ -190,8 +195,9 @@ class Speakable:
         target = _TARGET.match(raw, opening, opening + _MAX_LINK_TARGET)
         if target is not None:
             return _Found(target.end(), _spoken_inline(raw[at + 1 : stop.start()]))
-        broken = "\n" in raw[opening:] or len(raw) - opening >= _MAX_LINK_TARGET
-        return bracket if final or broken else None
+        begun = _TARGET_BEGUN.fullmatch(raw, opening, opening + _MAX_LINK_TARGET)
+        waits = begun is not None and len(raw) - opening < _MAX_LINK_TARGET and not final
+        return None if waits else bracket
 
 
 def _spoken_inline(text: str) -> str:
