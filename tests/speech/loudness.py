@@ -14,7 +14,7 @@ from palaver.speech.hearing import detector_rate_hz
 __all__ = ["Loudness", "LoudnessStream", "tones"]
 
 
-@dataclass
+@dataclass(eq=False)
 class LoudnessStream:
     """What was loud before, how many windows there were, and whether it was closed."""
 

@@ -59,7 +59,7 @@ class BatchOptions:
     """How the line passes; times in seconds.
 
     ``max_windows`` are judged in one call of a detector. A session that is ``max_delay`` behind
-    is late; one that fell back stays there for ``fallback_time`` at least.
+    is late. For ``fallback_time`` after a session fell back none returns.
     """
 
     interval: float = 0.010
@@ -169,7 +169,8 @@ class Batch:
             self._lanes[rate_hz] = lane
             self._order += [lane, lane.cheaper]
         self._ears: dict[Ear, None] = {}
-        self._fallen: dict[Ear, float] = {}  # when each fell back, the first first
+        self._fallen: dict[Ear, None] = {}  # the first first
+        self._no_return_before = 0.0
         self._timer: Timer | None = None
         self._looked = float("-inf")
         self._closed = False
@@ -336,8 +337,10 @@ class Batch:
             # A part of them: what they no longer need may be room enough for the others.
             self._fall_back(late[: -(-len(late) // 4)], behind[0][0], now)
         elif not behind or behind[0][0] < options.max_delay / 4:
-            ear, since = next(iter(self._fallen.items()), (None, now))
-            if ear is not None and now - since >= options.fallback_time:
+            ear = next(iter(self._fallen), None)
+            if ear is not None and now >= self._no_return_before:
+                # One at a time, and then see what that has done.
+                self._no_return_before = now + 2 * options.max_delay
                 self._come_back(ear)
 
     @staticmethod
@@ -346,6 +349,7 @@ class Batch:
         return min(now - ear.since, ear.buffer.backlog_ms / 1000)
 
     def _fall_back(self, ears: list[Ear], lag: float, now: float) -> None:
+        self._no_return_before = now + self._options.fallback_time
         names = [ear.name for ear in ears[:_NAMED]]
         _log.warning(
             "sessions fall back to a cheaper detector",
@@ -356,7 +360,7 @@ class Batch:
         for ear in ears:
             if ear.lane.cheaper is not None:
                 self._move(ear, ear.lane.cheaper)
-                self._fallen[ear] = now
+                self._fallen[ear] = None
                 self._say(ear, fallen=True)
 
     def _come_back(self, ear: Ear) -> None:
