@@ -215,12 +215,13 @@ class AudioBuffer:
     def window(self) -> bytes | bytearray | None:
         """Return the audio of the next window to judge. Where there is none, ask ``heard()``."""
         size = self._window_samples
-        if self._resampler or self._marks or not self.endpointer.enabled:
+        if self._resampler or self._marks:
             self._settle()
         if self._resampler:
             self._asked = len(self._resampled) >= 2 * size
             return self._resampled[: 2 * size] if self._asked else None
         if self._window_end > min(self._end, self._gap_at) or not self.endpointer.enabled:
+            self._settle()  # frames that no window is complete in
             return None
         self._asked = True
         start = (self._window_end - size - self._first) * self._sample_bytes
