@@ -186,9 +186,6 @@ class Settings(BaseSettings):
     voice_speak_timeout: Seconds = Field(
         _VOICE.speak_timeout, description="How long a sentence may take to its next sound"
     )
-    voice_max_utterance_ms: Annotated[int, Field(ge=1_000, le=120_000)] = Field(
-        _VOICE.max_utterance_ms, description="Speech of that length (ms) is cut, and answered"
-    )
     voice_lead_ms: Annotated[int, Field(ge=60, le=5_000)] = Field(
         _VOICE.lead_ms, description="How far (ms) sound is sent ahead of what is heard"
     )

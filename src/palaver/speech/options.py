@@ -18,7 +18,6 @@ class VoiceOptions:
         filler_after: Seconds of thinking after which something is said to fill the time; 0: never.
         transcribe_timeout: How long the recogniser may take for an utterance.
         speak_timeout: How long the voice may take to the first sound of a sentence.
-        max_utterance_ms: Speech of that length is cut, and answered.
         lead_ms: How far audio is sent ahead of what is heard.
         max_digits: Keys that one entry may have.
         digits_timeout: Silence after a key that ends the entry; ``#`` ends it at once.
@@ -30,7 +29,6 @@ class VoiceOptions:
     filler_after: float = 0.0
     transcribe_timeout: float = 15.0
     speak_timeout: float = 10.0
-    max_utterance_ms: int = 30_000
     lead_ms: int = 400
     max_digits: int = 32
     digits_timeout: float = 3.0

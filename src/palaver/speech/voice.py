@@ -16,7 +16,6 @@ from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
 from palaver.protocols.asp.session import Applied
 from palaver.providers.interfaces import SpeechToText, TextToSpeech
 from palaver.speech.batch import Batch, Ear, OnHeard
-from palaver.speech.endpointing import EndpointingOptions
 from palaver.speech.engines import open_detector
 from palaver.speech.metrics import VoiceMetrics
 from palaver.speech.open import Engines
@@ -57,7 +56,6 @@ class Voice:
         self._detector = detector
         self._metrics = VoiceMetrics(registry)
         self._studio = Studio(engine, engines.hears, engines.speaks, options, self._metrics)
-        self._endpointing = EndpointingOptions(max_utterance_ms=options.max_utterance_ms)
         self._batch: Batch | None = None
         self._calls: set[VoiceCall] = set()
         self._closed_calls: set[asyncio.Task[None]] = set()
@@ -101,9 +99,7 @@ class Voice:
 
         def open_ear(on_heard: OnHeard) -> Ear:
             config = session.config
-            return batch.open(
-                session.id, config.audio, config.vad, on_heard, options=self._endpointing
-            )
+            return batch.open(session.id, config.audio, config.vad, on_heard)
 
         voice_call = VoiceCall(
             call,
