@@ -197,6 +197,11 @@ def test_too_short_sentences_are_refused() -> None:
         ("[text](which is no target)", "[text](which is no target)"),
         ("![no image] here!", "![no image] here!"),
         ("[open (", "[open ("),
+        ("[open", "[open"),
+        ("[text]", "[text]"),
+        ("[a [b](c)", "[a b"),
+        ("Stop!", "Stop!"),
+        ("C:\\", "C:\\"),
         ("[a\nb](c)", "[a\nb](c)"),
         # tables, tags, escapes
         ("| a | b |\n|---|---|\n| 1 | 2 |", "a b\n--- ---\n1 2"),

@@ -100,15 +100,12 @@ class Speakable:
 
     def _open_line(self, at: int, *, final: bool) -> _Found | None:
         raw = self._raw
-        run = _OPENING.match(raw, at)
-        if run is None:
-            return _Found(at, "")
-        end = run.end()
+        end = _past(_OPENING, raw, at)
         if end == len(raw) and not final:
             return None
-        if _RULE.fullmatch(run[0]) and (end == len(raw) or raw[end] in "\r\n"):
+        marks = raw[at:end]
+        if _RULE.fullmatch(marks) and (end == len(raw) or raw[end] in "\r\n"):
             return _Found(end, "")
-        marks = run[0]
         taken = 0
         while lead := _LEAD.match(marks, taken):
             if lead.end() == len(marks) and lead[0][-1] != ">" and raw[end : end + 1].strip():
@@ -117,8 +114,7 @@ class Speakable:
         fence = _FENCE.match(marks, taken)
         if fence is None:
             return _Found(at + taken, "")
-        info = _FENCE_INFO.match(raw, at + fence.end())
-        info_end = at + fence.end() if info is None else info.end()
+        info_end = _past(_FENCE_INFO, raw, at + fence.end())
         if info_end == len(raw) and not final:
             return None
         whole = info_end == len(raw) or raw[info_end] == "\n"
@@ -153,8 +149,7 @@ class Speakable:
 
     def _emphasis(self, at: int, *, final: bool) -> _Found | None:
         raw, mark = self._raw, self._raw[at]
-        run = {"*": _ASTERISKS, "_": _UNDERSCORES, "~": _TILDES}[mark].match(raw, at)
-        end = at + 1 if run is None else run.end()
+        end = _past({"*": _ASTERISKS, "_": _UNDERSCORES, "~": _TILDES}[mark], raw, at)
         if end == len(raw) and not final:
             return None
         before, after = self._previous, raw[end : end + 1] or "\n"
@@ -198,6 +193,11 @@ class Speakable:
         begun = _TARGET_BEGUN.fullmatch(raw, opening, opening + _MAX_LINK_TARGET)
         waits = begun is not None and len(raw) - opening < _MAX_LINK_TARGET and not final
         return None if waits else bracket
+
+
+def _past(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return at if found is None else found.end()
 
 
 def _spoken_inline(text: str) -> str:
