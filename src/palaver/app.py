@@ -36,6 +36,7 @@ from palaver.server.drain import Drain
 from palaver.server.listener import bind
 from palaver.server.operations import Liveness, Metrics, Readiness
 from palaver.server.wellknown import CardEndpoint
+from palaver.speech.backchannel import Backchannels
 from palaver.speech.open import Engines, open_engines
 from palaver.speech.voice import Voice
 from palaver.storage.interfaces import Storage
@@ -80,7 +81,7 @@ class App:
         self._drained = False
         self._registry = Registry()
         self._listening: socket.socket | None = None
-        self._voice = self._open_voice(agents, engines) if settings.voice and engines else None
+        self._voice = self._open_voice(agents, engines) if settings.voice else None
         self._asp = AspEndpoint(
             _asp_capabilities(settings),
             settings.asp_limits(),
@@ -123,7 +124,7 @@ class App:
             registry=self._registry,
             options=settings.voice_options(),
             detector=settings.voice_detector,
-            is_backchannel=None,
+            is_backchannel=Backchannels() if settings.voice_backchannels else None,
         )
 
     def _who_answers(self) -> Callable[[Call], CallListener]:

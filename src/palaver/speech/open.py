@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from palaver.engine.agent import Agent
 from palaver.errors import ConfigError
-from palaver.providers.espeak import EspeakSpeech
+from palaver.providers.espeak import EspeakSpeech, EspeakVoice
+from palaver.providers.faster_whisper import WhisperRecogniser
 from palaver.providers.interfaces import SpeechToText, TextToSpeech
 from palaver.providers.openai_endpoint import OpenAiOptions
 from palaver.providers.openai_speech import OpenAiSpeech
 from palaver.providers.openai_transcription import OpenAiTranscription
+from palaver.providers.vocabulary import VocabularyRecogniser
 
-__all__ = ["Engines", "EngineNames", "open_engines"]
+__all__ = ["EngineNames", "Engines", "open_engines"]
+
+_VOICES: Final = (EspeakVoice(variant="f3", pitch=55), EspeakVoice(rate_wpm=140, variant="m3"))
+"""Besides the voice that speaks: people sound unlike each other, and are understood by likeness."""
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """One to hear and one to speak."""
+    """One to hear and one to speak; ``also`` are those that these use, and that are closed too."""
 
     hears: SpeechToText
     speaks: TextToSpeech
+    also: tuple[TextToSpeech, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +54,16 @@ def open_engines(names: EngineNames, agents: Sequence[Agent]) -> Engines:
 
     """
     espeak = EspeakSpeech()
-    return Engines(_hears(names, agents, espeak), _speaks(names, espeak))
+    return Engines(_hears(names, agents, espeak), _speaks(names, espeak), (espeak,))
 
 
 def _hears(names: EngineNames, agents: Sequence[Agent], espeak: EspeakSpeech) -> SpeechToText:
     if names.hears == "openai":
         return OpenAiTranscription(_openai(names, names.openai_transcription_model))
     if names.hears == "whisper":
-        raise ConfigError("soon")
-    raise ConfigError("soon")
+        return WhisperRecogniser(_needed(names.whisper_model, "whisper_model"))
+    phrases = [phrase for agent in agents for phrase in agent.phrases]
+    return VocabularyRecogniser(phrases, [espeak, *(espeak.with_voice(one) for one in _VOICES)])
 
 
 def _speaks(names: EngineNames, espeak: EspeakSpeech) -> TextToSpeech:
