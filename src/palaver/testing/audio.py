@@ -55,11 +55,11 @@ def white_noise(seconds: float, rate_hz: int, *, seed: int) -> Samples:
 def pink_noise(seconds: float, rate_hz: int, *, seed: int) -> Samples:
     """Return noise of equal power in each octave from 20 Hz, at -20 dBFS."""
     count = round(seconds * rate_hz)
-    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(count))
-    hz = np.fft.rfftfreq(count, 1 / rate_hz)
-    return _levelled(
-        np.fft.irfft(np.where(hz < 20, 0, spectrum / np.sqrt(np.maximum(hz, 20))), count)
-    )
+    drawn = 1 << max(1, count - 1).bit_length()  # of other lengths a transform may take seconds
+    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(drawn))
+    hz = np.fft.rfftfreq(drawn, 1 / rate_hz)
+    pink = np.where(hz < 20, 0, spectrum / np.sqrt(np.maximum(hz, 20)))
+    return _levelled(np.fft.irfft(pink, drawn)[:count])
 
 
 def babble(voices: Sequence[Samples], seconds: float, rate_hz: int, *, seed: int) -> Samples:

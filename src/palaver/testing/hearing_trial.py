@@ -1,6 +1,6 @@
-"""A recording, heard by a detector and the endpointing machine as a call would be: what it scored.
+"""Recordings, heard by a detector and the endpointing machine as calls are: what they scored.
 
-In media time and one frame at a time, so that the same recording always scores the same.
+In media time and one frame at a time, so that the same recordings always score the same.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Final
 
 from palaver.protocols.asp.config import AudioConfig, AudioEncoding, VADConfig
 from palaver.speech.audio import encode
-from palaver.speech.detector import Detector, Probabilities, Samples, Stream
+from palaver.speech.detector import Detector
 from palaver.speech.endpointing import EndpointingOptions
 from palaver.speech.heard import Heard, SpeechEnded, SpeechStarted
-from palaver.speech.hearing import StreamingVAD
+from palaver.speech.hearing import AudioBuffer, read_windows
 from palaver.testing.endpointing_score import (
     FoundTurn,
     FrameScore,
@@ -42,56 +42,38 @@ class HearingScore:
         return HearingScore(self.frames + other.frames, self.turns + other.turns)
 
 
-class _Noted:
-    """A detector whose answers are written down."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self.name = detector.name
-        self.sample_rate_hz = detector.sample_rate_hz
-        self.window_samples = detector.window_samples
-        self.probabilities: list[float] = []
-
-    def open(self) -> Stream:
-        return self._detector.open()
-
-    def detect(self, streams: Sequence[Stream], windows: Samples) -> Probabilities:
-        found = self._detector.detect(streams, windows)
-        self.probabilities += found.tolist()
-        return found
-
-
 def hear(
-    recording: Recording,
+    recordings: Sequence[Recording],
     detector: Detector,
     *,
     vad: VADConfig = _DEFAULTS,
     encoding: AudioEncoding = AudioEncoding.PCM_S16LE,
     options: EndpointingOptions = _AS_USUAL,
 ) -> HearingScore:
-    """Return the score of ``detector`` and ``StreamingVAD``, for 20 ms frames in ``encoding``.
+    """Return the score of ``detector`` and ``AudioBuffer`` over all recordings together.
+
+    They are heard side by side as calls of one process are: in frames of 20 ms in ``encoding``,
+    with one batch of windows for all.
 
     Raises:
-        ValueError: the detector is for another rate.
+        ValueError: the recordings are not of one rate, or the detector is for another.
 
     """
-    noted = _Noted(detector)
-    audio = AudioConfig(sample_rate=recording.rate_hz, encoding=encoding)
-    listening = StreamingVAD(audio, vad, noted, options=options)
-    payload = encode(recording.samples, encoding)
-    size = audio.bytes_per_frame
-    heard: list[Heard] = []
-    for start in range(0, len(payload), size):
-        heard += listening.process(payload[start : start + size])
-    listening.close()
+    rates_hz = {recording.rate_hz for recording in recordings}
+    if len(rates_hz) != 1:
+        raise ValueError(f"a trial takes recordings of one rate, not of {sorted(rates_hz)}")
+    audio = AudioConfig(sample_rate=rates_hz.pop(), encoding=encoding)
+    calls = [_Call(one, AudioBuffer(audio, vad, detector, options=options)) for one in recordings]
+    longest = max(len(recording.samples) for recording in recordings)
+    for start in range(0, longest, audio.samples_per_frame):
+        for call in calls:
+            samples = call.recording.samples[start : start + audio.samples_per_frame]
+            call.buffer.push(encode(samples, encoding), min(start, len(call.recording.samples)))
+        _judge(calls, detector)
+    for call in calls:
+        call.buffer.close()
     window_ms = detector.window_samples * 1000 // detector.sample_rate_hz
-    flags = [probability >= vad.threshold for probability in noted.probabilities]
-    spoken = turns_of(recording.voiced, vad.silence_threshold_ms)
-    turns = found_turns(heard, recording.total_ms)
-    return HearingScore(
-        score_frames(recording.voiced, flags, window_ms, recording.total_ms),
-        score_turns(spoken, turns, vad.silence_threshold_ms),
-    )
+    return sum((_score(call, vad, window_ms) for call in calls), HearingScore())
 
 
 def found_turns(heard: Iterable[Heard], total_ms: int) -> list[FoundTurn]:
@@ -108,3 +90,38 @@ def found_turns(heard: Iterable[Heard], total_ms: int) -> list[FoundTurn]:
     if start_ms is not None:
         turns.append(FoundTurn(start_ms, total_ms, None))
     return turns
+
+
+@dataclass(slots=True)
+class _Call:
+    recording: Recording
+    buffer: AudioBuffer
+    probabilities: list[float] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
+
+
+def _judge(calls: Iterable[_Call], detector: Detector) -> None:
+    """Judge all windows that are complete."""
+    while ready := [(one, audio) for one in calls if (audio := one.buffer.window()) is not None]:
+        windows = read_windows(
+            [audio for _, audio in ready],
+            ready[0][0].buffer.window_encoding,
+            detector.window_samples,
+        )
+        streams = [call.buffer.stream for call, _ in ready]
+        for (call, _), probability in zip(ready, detector.detect(streams, windows), strict=True):
+            call.probabilities.append(float(probability))
+            call.heard += call.buffer.take(float(probability))
+    for call in calls:
+        call.heard += call.buffer.heard()
+
+
+def _score(call: _Call, vad: VADConfig, window_ms: int) -> HearingScore:
+    recording = call.recording
+    flags = [probability >= vad.threshold for probability in call.probabilities]
+    spoken = turns_of(recording.voiced, vad.silence_threshold_ms)
+    found = found_turns(call.heard, recording.total_ms)
+    return HearingScore(
+        score_frames(recording.voiced, flags, window_ms, recording.total_ms),
+        score_turns(spoken, found, vad.silence_threshold_ms),
+    )
