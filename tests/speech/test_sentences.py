@@ -138,6 +138,11 @@ def test_long_runs_are_cut_at_clauses() -> None:
         "1,000,000,000 and",
         "2,000,000",
     ]
+    assert sentences_of('abcd efgh ijkl mnop.") z', max_characters=20) == [
+        "abcd efgh ijkl",
+        'mnop.")',
+        "z",
+    ]
 
 
 def test_a_semicolon_ends_long_sentences() -> None:
@@ -317,3 +322,13 @@ def test_sentences_say_what_is_speakable(text: str) -> None:
     said = "".join("".join(sentences_of(text)).split())
     spoken = "".join(speakable(text).split())
     assert [c for c in said if c.isalnum()] == [c for c in spoken if c.isalnum()]
+
+
+def test_words_fill_a_silence() -> None:
+    """Whole words can be had before their sentence ends; nothing is lost, nothing is cut."""
+    sentences = Sentences()
+    assert sentences.push("one two thr") == []
+    assert sentences.words() == ["one two"]
+    assert sentences.words() == []
+    assert sentences.push("ee four.") == []
+    assert sentences.flush() == ["three four."]

@@ -554,6 +554,16 @@ def test_words_while_there_may_be_more() -> None:
     assert machine.heard(cough(), 3.6) == [ResumePlayback("turn-1")]
 
 
+def test_words_are_waited_for_when_speech_is_lost() -> None:
+    """Speech whose end is lost does not let a reply go on that waits for the words of another."""
+    limits = TurnLimits(speech_timeout=1.0, transcribe_timeout=10.0)
+    machine = machine_in(H, TurnMachine(limits, by_words))
+    machine.heard(SECOND, 3.0)
+    machine.heard(started(), 3.1)
+    assert machine.handle_timeout(5.0) == []
+    assert (machine.state, machine.next_timeout()) == (H, 13.0)
+
+
 def test_the_filter_has_no_say_before_the_sound() -> None:
     """While the agent is thinking there is nothing to acknowledge: speech supersedes."""
     machine = machine_in(T, TurnMachine(is_backchannel=by_duration))
