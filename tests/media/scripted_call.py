@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from palaver.protocols.asp.messages import (
 )
 from palaver.speech.audio import encode
 from palaver.speech.detector import Samples
+from tests.server.asp_host import Host, hosting
 
 Act: TypeAlias = Callable[[Call], None]
 Steps: TypeAlias = Sequence[tuple[int, Act]]
@@ -162,3 +164,15 @@ def silence(start_ms: int, end_ms: int, *, discarded: bool = False) -> Act:
 
 def _discard(_: object) -> None:
     """Have no result."""
+
+
+@contextmanager
+def serving(script: Any, **settings: Any) -> Iterator[Host]:
+    """Serve a script while this thread runs commands."""
+    with asyncio.Runner() as runner:
+        server = hosting(script, **settings)
+        host = runner.run(server.__aenter__())
+        try:
+            yield host
+        finally:
+            runner.run(server.__aexit__(None, None, None))

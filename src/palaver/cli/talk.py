@@ -6,7 +6,7 @@ import asyncio
 import re
 import tempfile
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,12 +24,12 @@ from palaver.errors import ConfigError, PeerError, PeerUnreachable
 from palaver.media.file_call import CallPatience, FileCall
 from palaver.media.frame_source import FileFrames
 from palaver.media.happenings import CallEnded
-from palaver.media.microphone import Microphone
+from palaver.media.microphone import Microphone, check_microphone
 from palaver.media.player import Player
 from palaver.media.wave_file import WaveFile, read_wave, write_wave
 from palaver.observability.logging import configure_logging
 from palaver.protocols.asp.client_session import SessionRequest
-from palaver.protocols.asp.config import AudioConfig, VADConfig
+from palaver.protocols.asp.config import AudioConfig, Framing, ProtocolCapabilities, VADConfig
 from palaver.protocols.asp.errors import Misuse
 from palaver.protocols.asp.limits import Limits
 from palaver.speech.resample import resample
@@ -66,7 +66,9 @@ _Save = Annotated[
 _Rate = Annotated[int, typer.Option(help="Sample rate to ask for (Hz); the file is converted")]
 _Encoding = Annotated[str, typer.Option(help="pcm_s16le, mulaw or alaw")]
 _FrameMs = Annotated[int, typer.Option(help="Duration of a frame (ms)")]
-_Framing = Annotated[str | None, typer.Option(help="hash12, seq14 or asp16")]
+_Framing = Annotated[
+    str | None, typer.Option(help="hash12, seq14 or asp16; if not given, asp16 where there is")
+]
 _Vad = Annotated[
     list[str] | None,
     typer.Option(metavar="KEY=VALUE", help="A VAD value to ask for, as threshold=0.6"),
@@ -148,6 +150,8 @@ def _check_source(file: str | None, *, mic: bool, fast: bool) -> None:
         raise ConfigError("name a file to say (FILE.wav), or speak yourself (--mic): one of both")
     if mic and fast:
         raise ConfigError("--fast goes with a file: nobody speaks faster than the clock")
+    if mic:
+        check_microphone()
 
 
 def _address(url: str) -> str:
@@ -216,7 +220,8 @@ async def _call(wanted: _Wanted, report: Report) -> CallEnded:
     patience = Patience(give_up_after=min(_MAX_TRIES, wanted.patience.give_up_after))
     try:
         async with AspClient(wanted.url, patience=patience, verdicts=Verdicts()) as client:
-            session = await client.start_session(wanted.request)
+            request = _numbered(wanted.request, client.capabilities)
+            session = await client.start_session(request)
             return await _converse(session, wanted, report)
     except Misuse as misuse:
         raise ConfigError(str(misuse)) from None
@@ -225,6 +230,14 @@ async def _call(wanted: _Wanted, report: Report) -> CallEnded:
         raise
     finally:
         report.close()
+
+
+def _numbered(request: SessionRequest, capabilities: ProtocolCapabilities | None) -> SessionRequest:
+    """Ask for frames that say of which answer they are, where the server has them."""
+    offered = () if capabilities is None else capabilities.supported_framings
+    if request.audio.framing is not None or Framing.ASP16 not in offered:
+        return request
+    return replace(request, audio=request.audio.model_copy(update={"framing": Framing.ASP16}))
 
 
 async def _converse(session: CallSession, wanted: _Wanted, report: Report) -> CallEnded:
@@ -249,6 +262,8 @@ async def _converse(session: CallSession, wanted: _Wanted, report: Report) -> Ca
     try:
         with frames if isinstance(frames, Microphone) else nullcontext():
             ended = await call.run()
+            if speaker is not None:
+                await speaker.drain()
     finally:
         report.close()
         saved = _keep(wanted, call)

@@ -146,7 +146,6 @@ class TextReport:
         self._console = Console(highlight=False, soft_wrap=True)
         terminal = self._console if self._console.is_terminal else Console(stderr=True)
         self._bar: Progress | None = None
-        self._bar_task = None
         if terminal.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -175,8 +174,11 @@ class TextReport:
 
     def ticked(self, now_ms: int) -> None:
         """Move the bar."""
-        if self._bar is not None and self._bar.task_ids:
-            self._bar.update(self._bar.task_ids[0], completed=now_ms, at=f"{now_ms / 1_000:.1f} s")
+        if self._bar is not None and self._bar.tasks:
+            task = self._bar.tasks[0]
+            what = "saying" if task.total is not None and now_ms < task.total else "hearing"
+            at = f"{now_ms / 1_000:.1f} s"
+            self._bar.update(task.id, description=what, completed=now_ms, at=at)
 
     def expect(self, duration_ms: int) -> None:
         """Show a bar."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Final, Self
@@ -13,8 +14,9 @@ import numpy as np
 from palaver.errors import ConfigError
 from palaver.speech.detector import Samples
 
-__all__ = ["Microphone"]
+__all__ = ["Microphone", "check_microphone"]
 
+_MAX_DRAIN: Final = 1.0
 _MAX_WAITING: Final = 50
 """Frames that wait each way; when there are more, the oldest is dropped."""
 
@@ -61,11 +63,14 @@ class Microphone:
     def __exit__(
         self,
         _type: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Give the devices back."""
-        self._stream.abort()
+        """Give the devices back; what they have not played yet sounds to its end."""
+        if error is None:
+            self._stream.stop()
+        else:
+            self._stream.abort()
         self._stream.close()
 
     @property
@@ -88,6 +93,14 @@ class Microphone:
         """Let a frame sound next; ``None`` is silence."""
         if frame is not None:
             self._to_play.append(frame)
+
+    async def drain(self) -> None:
+        """Wait until what was given to play has sounded, for a second at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MAX_DRAIN):
+                while self._to_play and self.lost is None:
+                    self._arrived.clear()
+                    await self._arrived.wait()
 
     # --- in the device's own thread ---------------------------------------------------------
 
@@ -116,6 +129,16 @@ class Microphone:
             self.dropped_frames += len(self._recorded) == _MAX_WAITING
             self._recorded.append(recorded)
         self._arrived.set()
+
+
+def check_microphone() -> None:
+    """See that what plays and records is installed.
+
+    Raises:
+        ConfigError: it is not.
+
+    """
+    _sounddevice()
 
 
 def _sounddevice() -> Any:
