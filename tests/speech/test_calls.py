@@ -94,6 +94,14 @@ async def break_(turn: Turn) -> str:
     raise RuntimeError("secret detail")
 
 
+@agent.skill("numbers")
+async def numbers(turn: Turn) -> AsyncIterator[Output]:
+    """Count for two seconds, without an end of a sentence."""
+    for number in range(40):
+        yield f"{number} "
+        await asyncio.sleep(0.05)
+
+
 @agent.skill("mute")
 async def mute(turn: Turn) -> None:
     """Say nothing."""
@@ -265,6 +273,16 @@ async def test_speech_interrupts() -> None:
         assert closed is not None
         assert closed.statistics is not None
         assert closed.statistics.barge_in_count == 1
+
+
+async def test_words_do_not_wait_for_ever_for_their_sentence() -> None:
+    """Text without an end is said as it comes, when there is nothing else to hear."""
+    async with exchange(agent, ["numbers"]) as place, calling(place) as caller:
+        await caller.utter()
+        await caller.answered()
+        texts = caller.texts("agent")
+        assert len(texts) > 1
+        assert " ".join(texts).split() == [str(number) for number in range(40)]
 
 
 async def test_a_cough_interrupts_nothing() -> None:

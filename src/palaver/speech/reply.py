@@ -33,6 +33,8 @@ __all__ = ["Caller", "Question", "Reply"]
 
 _log = structlog.get_logger("palaver.voice")
 _WIRE: Final = "asp"
+_PATIENCE: Final = 0.4
+"""Seconds for which words wait for the end of their sentence while the caller hears nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Reply:
         self._caller = caller
         self._studio = studio
         self._working = False
+        self._waits_since: float | None = None
 
     @property
     def working(self) -> bool:
@@ -204,8 +207,7 @@ class Reply:
         async with aclosing(follow(self._studio.engine, task, after)) as news:
             async for one in self._filled(news):
                 if isinstance(one, Text):
-                    for sentence in sentences.push(one.text):
-                        await self._say(sentence)
+                    await self._say_more(sentences, one.text)
                 elif isinstance(one, Action):
                     self.action = one
                 else:
@@ -213,6 +215,19 @@ class Reply:
                     for sentence in sentences.flush():
                         await self._say(sentence)
                     await self._say_end(one, task.id)
+
+    async def _say_more(self, sentences: Sentences, text: str) -> None:
+        """Say what is complete; while the caller hears nothing, also what may not be."""
+        now = self.sound.now()
+        complete = sentences.push(text)
+        if complete:
+            self._waits_since = None
+        elif self._waits_since is None:
+            self._waits_since = now
+        elif now - self._waits_since > _PATIENCE and self.sound.runs_dry:
+            complete, self._waits_since = sentences.words(), now
+        for sentence in complete:
+            await self._say(sentence)
 
     async def _say_end(self, ended: Ended, task_id: str) -> None:
         if ended.asks:

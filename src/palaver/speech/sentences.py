@@ -80,6 +80,13 @@ class Sentences:
         """Return what is left: the text is over, or pauses for so long that it must be said."""
         return self._cut(self._speakable.flush(), final=True)
 
+    def words(self) -> list[str]:
+        """Return the whole words so far, though no sentence ends there: to fill a silence."""
+        words, space, rest = self._text.rpartition(" ")
+        self._text = space + rest
+        spoken = " ".join(words.split())
+        return [spoken] if _has_sound(spoken) else []
+
     def _cut(self, text: str, *, final: bool) -> list[str]:
         text = _SPACES.sub(" ", self._text + text)
         at, sentences = 0, []

@@ -121,6 +121,11 @@ class Sound:
             self._ledger.complete()
             self._changed.set()
 
+    @property
+    def runs_dry(self) -> bool:
+        """Whether all that was made was sent: the caller will soon hear nothing."""
+        return not self._waiting
+
     async def room(self) -> None:
         """Wait until no more is made ahead than may be."""
         await self._has_room.wait()

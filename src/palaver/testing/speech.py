@@ -93,4 +93,4 @@ class ToneSpeech:
     def _tone(self, duration_ms: int) -> bytes:
         count = self.sample_rate_hz * duration_ms // 1000
         phase = np.arange(count) * (2 * np.pi * 330 / self.sample_rate_hz)
-        return (np.sin(phase) * 8_000).astype(np.int16).tobytes()
+        return bytes((np.sin(phase) * 8_000).astype(np.int16))
