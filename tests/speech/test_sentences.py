@@ -138,10 +138,10 @@ def test_long_runs_are_cut_at_clauses() -> None:
         "1,000,000,000 and",
         "2,000,000",
     ]
-    assert sentences_of('abcd efgh ijkl mnop.") z', max_characters=20) == [
+    assert sentences_of('abcd efgh ijkl mnop.") Z', max_characters=20) == [
         "abcd efgh ijkl",
         'mnop.")',
-        "z",
+        "Z",
     ]
 
 
