@@ -31,9 +31,11 @@ def test_all_is_well(run: Run, tmp_path: Path) -> None:
         "ok   SQLite",
         "ok   store",
         "ok   port",
+        "ok   voice",
     ]
     assert lines[4] == "ok   store: d.db: 0 tasks, 0 of them open"
     assert lines[5] == f"ok   port: 127.0.0.1 port {port} is free"
+    assert lines[6] == "ok   voice: ready: silero, vocabulary, espeak"
 
 
 def test_json(run: Run) -> None:
@@ -63,3 +65,21 @@ def test_what_is_wrong(run: Run, tmp_path: Path, args: list[str], bad: str) -> N
     assert ended.code == 1
     (line,) = [line for line in ended.out.splitlines() if line.startswith("BAD")]
     assert line.startswith(bad)
+
+
+@pytest.mark.parametrize(
+    ("setting", "detail"),
+    [
+        ("voice_speaks=openai", "BAD  voice: voice_openai_base_url: must be set for the engine"),
+        ("voice_hears=whisper", "BAD  voice: voice_whisper_model: must be set for the engine"),
+    ],
+)
+def test_a_voice_that_is_not_ready(
+    run: Run, monkeypatch: pytest.MonkeyPatch, setting: str, detail: str
+) -> None:
+    """What calls lack is said before the first call comes."""
+    name, _, value = setting.partition("=")
+    monkeypatch.setenv(f"PALAVER_{name.upper()}", value)
+    ended = run("doctor", "--store", "memory:", "--port", "0")
+    assert ended.code == 1
+    assert detail in ended.out

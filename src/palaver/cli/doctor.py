@@ -7,7 +7,7 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import apsw
 import orjson
@@ -15,12 +15,17 @@ import typer
 
 from palaver import __version__
 from palaver.cli.exits import Exit
-from palaver.config import load_settings
-from palaver.errors import ConfigError, StorageError
+from palaver.config import Settings, load_settings
+from palaver.errors import ConfigError, ProviderError, StorageError
+from palaver.observability.logging import configure_logging
 from palaver.server.listener import bind
+from palaver.speech.engines import open_detector
+from palaver.speech.open import open_engines
 from palaver.storage.open import open_storage
 
 __all__ = ["doctor"]
+
+_VOICE_TIMEOUT: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,8 @@ def doctor(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
     json: Annotated[bool, typer.Option("--json", help="As one JSON array")] = False,
 ) -> None:
-    """Check Python, the settings, the store and the port; exit 1 where something is wrong."""
+    """Check Python, the settings, the store, the port and the voice; exit 1 if one is wrong."""
+    configure_logging("error")
     given = {"store": store, "port": port}
     flags = {name: value for name, value in given.items() if value is not None}
     checks = [_Check("palaver", good=True, detail=__version__), _python()]
@@ -50,6 +56,7 @@ def doctor(
         checks.append(_Check("SQLite", good=True, detail=f"{apsw.sqlite_lib_version()} (apsw)"))
         checks.append(asyncio.run(_store(settings.store)))
         checks.append(_port(settings.host, settings.port))
+        checks.append(asyncio.run(_voice(settings)))
     if json:
         typer.echo(orjson.dumps(checks).decode())
     else:
@@ -85,3 +92,26 @@ def _port(host: str, port: int) -> _Check:
     except ConfigError as error:
         return _Check("port", good=False, detail=str(error))
     return _Check("port", good=True, detail=f"{host} port {port} is free")
+
+
+async def _voice(settings: Settings) -> _Check:
+    """See whether calls can be heard and answered."""
+    if not settings.voice:
+        return _Check("voice", good=True, detail="off: calls are taken in silence")
+    try:
+        for rate_hz in settings.asp_sample_rates:
+            open_detector(settings.voice_detector, 8_000 if rate_hz == 8_000 else 16_000)
+        engines = open_engines(settings.voice_engines(), ())
+        try:
+            async with asyncio.timeout(_VOICE_TIMEOUT):
+                await engines.speaks.open()
+                await engines.hears.open()
+        finally:
+            await engines.close()
+    except (ConfigError, ProviderError) as error:
+        return _Check("voice", good=False, detail=str(error))
+    except TimeoutError:
+        detail = f"the engines were not ready after {_VOICE_TIMEOUT:g} s"
+        return _Check("voice", good=False, detail=detail)
+    names = f"{settings.voice_detector}, {settings.voice_hears}, {settings.voice_speaks}"
+    return _Check("voice", good=True, detail=f"ready: {names}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -29,6 +30,12 @@ class Engines:
     hears: SpeechToText
     speaks: TextToSpeech
     also: tuple[TextToSpeech, ...] = ()
+
+    async def close(self) -> None:
+        """Close all of them."""
+        speaking = (self.speaks, *self.also)
+        closing = [self.hears.close(), *(engine.close() for engine in speaking)]
+        await asyncio.gather(*closing, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

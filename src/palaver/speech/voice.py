@@ -56,7 +56,7 @@ class Voice:
         self._detector = detector
         self._metrics = VoiceMetrics(registry)
         self._studio = Studio(engine, engines.hears, engines.speaks, options, self._metrics)
-        self._also = engines.also
+        self._engines = engines
         self._batch: Batch | None = None
         self._calls: set[VoiceCall] = set()
         self._closed_calls: set[asyncio.Task[None]] = set()
@@ -90,9 +90,7 @@ class Voice:
         await asyncio.gather(*self._opening, *self._closed_calls, return_exceptions=True)
         if self._batch is not None:
             self._batch.close()
-        speaking = (self._studio.speaks, *self._also)
-        closing = [self._studio.hears.close(), *(engine.close() for engine in speaking)]
-        await asyncio.gather(*closing, return_exceptions=True)
+        await self._engines.close()
 
     def answer(self, call: Call) -> CallListener:
         """Return who answers a call."""
