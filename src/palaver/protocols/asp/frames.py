@@ -57,6 +57,12 @@ class FrameFlags(IntFlag):
     """Comfort noise for silence that was not sent."""
 
 
+_ASP16_SIZE: Final = _ASP16.size
+_read_asp16: Final = _ASP16.unpack_from
+_FRAMING_16: Final = Framing.ASP16
+_CLIENT: Final = Side.CLIENT
+_KIND_OF_CLIENT: Final = _ASP16_KIND[Side.CLIENT]
+_KIND_OF_SERVER: Final = _ASP16_KIND[Side.SERVER]
 _FLAGS: Final = tuple(FrameFlags(bits) for bits in range(16))
 
 
@@ -153,19 +159,14 @@ def _unpack_seq14(data: bytes, sender: Side) -> AudioFrame:
 
 
 def _unpack_asp16(data: bytes, sender: Side) -> AudioFrame:
-    if len(data) < _ASP16.size:
-        raise _cut_short(data, Framing.ASP16, _ASP16.size)
-    _, kind, stream, seq, samples, flags, _, generation = _ASP16.unpack_from(data)
-    if kind != _ASP16_KIND[sender]:
+    if len(data) < _ASP16_SIZE:
+        raise _cut_short(data, Framing.ASP16, _ASP16_SIZE)
+    _, kind, stream, seq, samples, flags, _, generation = _read_asp16(data)
+    if kind != (_KIND_OF_CLIENT if sender is _CLIENT else _KIND_OF_SERVER):
         raise _no_header(data)
+    # By position, and without a look into the enum: fifty times a second for each call.
     return AudioFrame(
-        Framing.ASP16,
-        stream,
-        data[_ASP16.size :],
-        seq,
-        samples=samples,
-        flags=_FLAGS[flags & 15],
-        generation=generation,
+        _FRAMING_16, stream, data[_ASP16_SIZE:], seq, None, samples, _FLAGS[flags & 15], generation
     )
 
 
