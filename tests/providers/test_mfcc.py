@@ -39,15 +39,15 @@ def test_a_constant_colour_is_forgotten() -> None:
     sound = vowels(400, 1_500, 2_500, 700)
     dull = np.convolve(sound, [0.6, 0.4], "same").astype(np.int16)
     other = vowels(2_500, 400, 700, 1_500)
-    assert np.abs(features(sound) - features(dull)).mean() < 0.35
-    assert np.abs(features(sound) - features(other)).mean() > 0.8
+    assert np.abs(features(sound) - features(dull)).mean() < 0.3
+    assert np.abs(features(sound) - features(other)).mean() > 0.5
 
 
 def test_columns_are_normalised() -> None:
-    """Over the utterance each has the mean 0 and, where it changes at all, the spread 1."""
+    """Over the utterance each has the mean 0."""
     found = features(vowels(400, 1_500, 2_500))
     assert found.mean(axis=0) == pytest.approx(np.zeros(FEATURES), abs=1e-3)
-    assert found.std(axis=0) == pytest.approx(np.ones(FEATURES), abs=0.05)
+    assert (found.std(axis=0) > 0.05).all()
 
 
 @pytest.mark.parametrize("level", [0, 1, -32_768, 32_767])

@@ -125,6 +125,12 @@ class EspeakSpeech:
         other._desk = self._desk
         return other
 
+    def unlike_voices(self) -> tuple[EspeakSpeech, ...]:
+        """Return this engine with five voices as unlike as it has, to learn words from."""
+        variants = (None, "f1", "f3", "m3", "m6")
+        names = self.voice.names
+        return tuple(self.with_voice(EspeakVoice(variant=item, names=names)) for item in variants)
+
     @property
     def sample_rate_hz(self) -> int:
         """22,050."""

@@ -1,8 +1,9 @@
 """What of a sound tells words apart: mel-frequency cepstra and how they change, every 10 ms.
 
 The features forget how loud somebody speaks, and most of what a line or a microphone adds: the
-mean of each over the utterance is taken off, its spread is made one, and whatever is far below the
-loudest moment counts as silence.
+mean of each over the utterance is taken off, and whatever is far below the loudest moment counts as
+silence. Each is measured by how much it varies in speech; measured by how much it varies in the
+same utterance instead, short words drew near to sentences that they are no part of.
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ def features(samples: NDArray[np.int16]) -> Features:
     slopes = _slopes(cepstra)
     whole = np.concatenate([cepstra, slopes, _slopes(slopes)], axis=1)
     whole -= whole.mean(axis=0)
-    whole /= whole.std(axis=0) + np.float32(1e-3)
-    return whole.astype(np.float32, copy=False)
+    return (whole / _SCALE).astype(np.float32, copy=False)
 
 
 def _slopes(values: Features) -> Features:
@@ -87,6 +87,21 @@ def _cosines() -> NDArray[np.float32]:
     return cosines
 
 
+def _scale() -> NDArray[np.float32]:
+    """Return the unit of each feature: its spread in speech, over how much it counts.
+
+    The spreads were measured over 366 spoken phrases in two languages and six voices.
+    """
+    cepstra = [8.2, 2.6, 3.3, 2.65, 2.45, 1.8, 1.8, 1.75, 1.45, 1.4, 1.0, 1.0, 0.9]
+    slopes = [2.35, 0.67, 0.75, 0.66, 0.64, 0.53, 0.5, 0.5, 0.42, 0.39, 0.3, 0.29, 0.24]
+    bends = [0.87, 0.26, 0.27, 0.24, 0.25, 0.22, 0.2, 0.21, 0.17, 0.16, 0.13, 0.12, 0.1]
+    weights = np.repeat([1.0, 0.8, 0.5], _CEPSTRA)
+    weights[::_CEPSTRA] = [0.5, 0.5, 0.3]  # loudness says less than colour
+    scale: NDArray[np.float32] = (np.array(cepstra + slopes + bends) / weights).astype(np.float32)
+    return scale
+
+
+_SCALE: Final = _scale()
 _WINDOW: Final = np.hamming(FRAME_SAMPLES).astype(np.float32)
 _MEL_BANK: Final = _mel_bank()
 _COSINES: Final = _cosines()
