@@ -20,7 +20,7 @@ from palaver.speech.detector import Detector, Samples
 from palaver.speech.silero import SileroDetector, model_file
 from palaver.speech.silero_network import Network, build, same_bits
 from palaver.speech.silero_onnx import SileroOnnxDetector
-from tests.speech.recordings import sounds, speech, windows
+from tests.speech.recordings import clipped, sounds, speech, windows
 
 RATES_HZ = (8_000, 16_000)
 
@@ -66,11 +66,11 @@ def by_the_model(rate_hz: int) -> NDArray[np.float32]:
     [(8_000, 1e-5), (16_000, 3e-5)],
 )
 def test_it_says_what_the_model_says(
-    make: Callable[[int], Detector], rate_hz: int, tolerance: float
+    make: Callable[..., Detector], rate_hz: int, tolerance: float
 ) -> None:
     """On 4,000 windows of speech, noise and both, beside onnxruntime; no decision differs."""
     expected = by_the_model(rate_hz)
-    judge = make(rate_hz)
+    judge = make(rate_hz, refresh_ms=None)
     cut = np.stack([windows(one, judge.window_samples) for one in sounds(rate_hz).values()])
     streams = [judge.open() for _ in cut]
 
@@ -88,6 +88,33 @@ def test_it_tells_speech_from_silence(rate_hz: int) -> None:
     assert heard[:3].max() < 0.1
     assert heard[15:25].min() > 0.9
     assert listen(detector(rate_hz), np.zeros(rate_hz, np.int16)).max() < 0.1
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_long_noise_wears_nobody_out(rate_hz: int) -> None:
+    """After ten seconds of loud noise, speech in it is heard as well as at once."""
+    spoken = speech(rate_hz)[: rate_hz * 3 // 2] * 0.3
+    before = np.zeros(rate_hz * 64 // 100 * 16)
+    noise = 900 * np.random.default_rng(5).normal(size=len(before) + len(spoken))
+    late = clipped(np.concatenate([before, spoken]) + noise)
+    at_once = listen(detector(rate_hz), late[len(before) :])
+
+    heard = listen(detector(rate_hz), late)
+
+    found = (heard[-len(at_once) :] > 0.5).sum()
+    assert found >= (at_once > 0.5).sum() - 3
+
+
+@pytest.mark.parametrize("rate_hz", RATES_HZ)
+def test_both_forms_begin_anew_at_the_same_window(rate_hz: int) -> None:
+    """The model's memory is kept for two seconds, and is blank then if there is a pause."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    quiet = clipped(20 * np.random.default_rng(5).normal(size=rate_hz * 5))
+    ours = listen(detector(rate_hz), quiet)
+    assert np.abs(ours - listen(SileroOnnxDetector(rate_hz), quiet)).max() < 1e-5
+    kept = listen(SileroDetector(rate_hz, refresh_ms=None), quiet)
+    differs = np.flatnonzero(ours != kept)
+    assert differs[0] == 63  # 2,016 ms: the first window after 2 s of pause
 
 
 @cache
