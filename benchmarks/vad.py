@@ -200,7 +200,7 @@ def peer_versions(peers: Path) -> dict[str, str]:
 def measure_rounds(options: Options, names: Sequence[str], peers: Path, report: Report) -> None:
     """Let all subjects hear, in turns."""
     loads = (1, 32) if options.quick else (1, 32, 256)
-    warm_up, per_load = (5, 1_600) if options.quick else (25, 25_600)
+    warm_up, per_load = (5, 1_600) if options.quick else (25, 12_800)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         audio = Path(folder) / "calls.pcm"
         write_recording(audio)
@@ -222,7 +222,7 @@ def main() -> None:
         parser.add_argument("--audio", type=Path, help=argparse.SUPPRESS)
         parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
 
-    options, given = parse_options(__doc__, rounds=5, extend=extend)
+    options, given = parse_options(__doc__, rounds=3, extend=extend)
     if given.be:
         be_ours(given.be, given.audio, given.core)
         return
