@@ -84,6 +84,7 @@ class Sentences:
         """Return the whole words so far, though no sentence ends there: to fill a silence."""
         words, space, rest = self._text.rpartition(" ")
         self._text = space + rest
+        self._first_clause = None
         spoken = " ".join(words.split())
         return [spoken] if _has_sound(spoken) else []
 
