@@ -161,6 +161,18 @@ def test_no_answer(run: Run, spoken: str, tmp_path: Path) -> None:
     assert (tmp_path / "out.wav").read_text() == "before"
 
 
+def test_nothing_is_understood(run: Run, spoken: str) -> None:
+    """An answer that only says that nothing was understood is exit code 1, and is heard."""
+    acts = (begin("Pardon?"), words("agent", "Pardon?"), say(100), end())
+    script = Script([(100, each(speech(0, confirmed=True), silence(0, 90), *acts))])
+    with serving(script) as host:
+        ended = run("talk", f"127.0.0.1:{host.port}", spoken, "--fast")
+    assert ended.code == 1
+    assert "agent: Pardon?\n" in ended.out
+    assert "not understood: the answer is complete\n" in ended.out
+    assert ended.err == "palaver: the server has understood nothing of what was said\n"
+
+
 def test_a_rate_that_the_server_does_not_take(run: Run, spoken: str) -> None:
     """The refusal says what is supported, for people and for programs; exit code 4."""
     text = "audio.sample_rate: 48000 is not supported; supported: 8000, 16000"

@@ -32,9 +32,8 @@ def record(seconds: float = 3.0, vad: VADConfig | None = None, rate_hz: int = 8_
     for tick in range(round(seconds * 50)):
         loud = 25 <= tick < 75
         frame = NOISE.normal(0, 6_000 if loud else 3, size)
-        call.sent.append(frame.astype(np.int16))
-        call.heard.append(answer[tick - 100] if 100 <= tick < 130 else None)
-        call.sent_at.append(tick * 0.02)
+        call.hear(answer[tick - 100] if 100 <= tick < 130 else None)
+        call.send(frame.astype(np.int16), tick * 0.02)
     return call
 
 

@@ -230,6 +230,22 @@ async def test_speech_that_never_ends() -> None:
     assert ended == CallEnded("unanswered", "no answer for 1 s")
 
 
+@pytest.mark.parametrize(("understood", "outcome"), [("", "not_understood"), ("ok", "answered")])
+async def test_an_answer_to_nothing(understood: str, outcome: str) -> None:
+    """An answer alone does not show that anything was understood, where words are told."""
+
+    def tell(call_: Call) -> None:
+        call_.session.report_transcript("user", understood, call_.now())
+        call_.session.report_transcript("agent", "Pardon?", call_.now())
+
+    steps = [
+        (100, each(speech(20, confirmed=True), silence(20, 80), begin(), tell, say(100), end()))
+    ]
+    async with hosting(Script(steps)) as host:
+        ended, _, _ = await call(f"ws://127.0.0.1:{host.port}")
+    assert ended == CallEnded(outcome, "the answer is complete")  # type: ignore[arg-type]
+
+
 async def test_an_answer_without_end() -> None:
     """An answer that nobody ends is given up when nothing more comes."""
     async with hosting(Script([(100, each(begin(), say(100)))])) as host:

@@ -137,8 +137,10 @@ def talk(  # noqa: PLR0913 # typer reads the options of a command from its param
 def _conclude(ended: CallEnded) -> None:
     if ended.outcome == "lost":
         raise PeerUnreachable(ended.reason)
-    if ended.outcome in {"unanswered", "failed"}:
-        typer.echo(f"palaver: {ended.reason}", err=True)
+    if ended.outcome in {"unanswered", "not_understood", "failed"}:
+        understood = ended.outcome != "not_understood"
+        why = ended.reason if understood else "the server has understood nothing of what was said"
+        typer.echo(f"palaver: {why}", err=True)
         raise typer.Exit(Exit.FAILED)
 
 

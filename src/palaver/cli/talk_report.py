@@ -197,7 +197,9 @@ class TextReport:
         """Print the summary."""
         self._flush_partial(figures.duration_ms)
         good = ended is not None and ended.outcome in {"answered", "transferred"}
-        how = "broken off" if ended is None else f"{ended.outcome}: {ended.reason}"
+        how = (
+            "broken off" if ended is None else f"{ended.outcome.replace('_', ' ')}: {ended.reason}"
+        )
         self._print(how, "green" if good else "red")
         for turn in figures.turns:
             parts = [f"  the caller's speech ended at {_seconds(turn.end_ms)}"]

@@ -17,6 +17,7 @@ from palaver.speech.detector import Samples
 
 __all__ = ["CallRecord", "Figures", "Turn", "joined"]
 
+_MAX_KEPT_MS: Final = 3_600_000
 _MAX_TURNS: Final = 10_000
 _MAX_HAPPENINGS: Final = 100_000
 
@@ -55,9 +56,15 @@ class Figures:
 
 @dataclass(slots=True)
 class CallRecord:
-    """Everything of a call, tick by tick: in each, one frame was sent and one was heard."""
+    """Everything of a call, tick by tick: in each, one frame is heard and one is sent.
+
+    Of a call that lasts longer than an hour, the first one is kept.
+    """
 
     config: NegotiatedConfig
+    ticks: int = 0
+    """Frames that were heard, silent ones too."""
+    frames_sent: int = 0
     sent: list[Samples] = field(default_factory=list)
     heard: list[Samples | None] = field(default_factory=list)
     sent_at: array[float] = field(default_factory=lambda: array("d"))
@@ -74,7 +81,20 @@ class CallRecord:
     @property
     def now_ms(self) -> int:
         """Media time of the call: of what was heard so far."""
-        return len(self.heard) * self.frame_ms
+        return self.ticks * self.frame_ms
+
+    def hear(self, frame: Samples | None) -> None:
+        """Keep what was heard in the next tick; ``None`` is silence."""
+        if self.now_ms < _MAX_KEPT_MS:
+            self.heard.append(frame)
+        self.ticks += 1
+
+    def send(self, samples: Samples, now: float) -> None:
+        """Keep what was sent in it, and when."""
+        if self.frames_sent * self.frame_ms < _MAX_KEPT_MS:
+            self.sent.append(samples)
+            self.sent_at.append(now)
+        self.frames_sent += 1
 
     def note(self, happening: Happening) -> int:
         """Keep what has happened; return when."""
@@ -83,8 +103,8 @@ class CallRecord:
         return self.now_ms
 
     def since(self, media_ms: int, now: float) -> int | None:
-        """Return the milliseconds that have passed since that media time was sent."""
-        if not self.sent_at:
+        """Return the milliseconds since that media time was sent, if it is known."""
+        if not self.sent_at or media_ms > _MAX_KEPT_MS:
             return None
         frame = min(max(media_ms // self.frame_ms, 0), len(self.sent_at) - 1)
         return round((now - self.sent_at[frame]) * 1_000)

@@ -108,6 +108,8 @@ class FileCall:
         self._news_at = self._loop.time()
         self._has_news = False
         self._answered = False
+        self._transcribed = False
+        self._understood = False
         self._speaking = False
         self._owed = False
         self._awaits_audio = False
@@ -146,7 +148,7 @@ class FileCall:
         rate = audio.sample_rate
         return Figures(
             duration_ms=record.now_ms,
-            frames_sent=len(record.sent),
+            frames_sent=record.frames_sent,
             frames_received=player.received // audio.samples_per_frame,
             received_ms=player.received * 1_000 // rate,
             played_ms=player.played * 1_000 // rate,
@@ -195,14 +197,13 @@ class FileCall:
 
     def _play(self) -> None:
         frame = self._player.play(self.record.now_ms)
-        self.record.heard.append(frame)
+        self.record.hear(frame)
         if self._speaker is not None:
             self._speaker.play(frame)
 
     async def _say(self, samples: Samples) -> None:
         """Send a frame, and what the server is to know; nothing, once it has ended the session."""
-        self.record.sent.append(samples)
-        self.record.sent_at.append(self._loop.time())
+        self.record.send(samples, self._loop.time())
         if self._closed is not None:
             return
         async with asyncio.timeout(self._patience.give_up_after):
@@ -241,7 +242,7 @@ class FileCall:
 
     def _verdict(self, now: float) -> CallEnded | None:
         """Tell whether the call is over, and how it came out."""
-        outcome: Outcome = "answered" if self._answered else "unanswered"
+        outcome = self._outcome()
         if self._closed is not None:
             return self._ended_by_server(self._closed.reason, outcome)
         if self._action is not None and self._player.idle:
@@ -250,6 +251,12 @@ class FileCall:
                 return CallEnded("transferred", f"the server transfers the call to {where}")
             return CallEnded(outcome, "the server has hung up")
         return None if self._said_at is None else self._ended_by_time(now, self._said_at, outcome)
+
+    def _outcome(self) -> Outcome:
+        """Tell what the caller got so far. What was said in words shows what was understood."""
+        if not self._answered:
+            return "unanswered"
+        return "not_understood" if self._transcribed and not self._understood else "answered"
 
     def _ended_by_server(self, reason: str, outcome: Outcome) -> CallEnded | None:
         if reason in _LOST:
@@ -265,7 +272,7 @@ class FileCall:
         quiet = now - max(self._news_at, said_at)
         if self._player.idle and not (self._speaking or self._owed) and self._answered:
             if quiet >= patience.quiet_after:
-                return CallEnded("answered", "the answer is complete")
+                return CallEnded(outcome, "the answer is complete")
         elif quiet >= patience.give_up_after:
             why = "nothing new" if self._answered else "no answer"
             return CallEnded(outcome, f"{why} for {patience.give_up_after:g} s")
@@ -330,6 +337,8 @@ class FileCall:
         elif isinstance(message, TranscriptMessage):
             members = ("role", "text", "final", "task_id", "response_id", "language")
             self._note(happened.Transcribed(*(getattr(message, name) for name in members)))
+            self._transcribed = True
+            self._understood |= message.role == "user" and bool(message.text.strip())
         elif isinstance(message, ResponseStartMessage):
             self._owed, self._awaits_audio = False, True
             self._answered |= bool(message.text)

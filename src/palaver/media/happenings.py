@@ -28,7 +28,9 @@ __all__ = [
     "Transcribed",
 ]
 
-Outcome: TypeAlias = Literal["answered", "unanswered", "transferred", "failed", "lost"]
+Outcome: TypeAlias = Literal[
+    "answered", "not_understood", "unanswered", "transferred", "failed", "lost"
+]
 
 
 @dataclass(frozen=True, slots=True)
