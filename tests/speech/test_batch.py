@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 from hypothesis import given, settings
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 from palaver.protocols.asp.config import AudioConfig, AudioEncoding, VADConfig
 from palaver.speech.audio import encode
 from palaver.speech.batch import Batch, BatchOptions, Ear
-from palaver.speech.detector import Probabilities, Samples, Stream
+from palaver.speech.detector import Detector, Probabilities, Samples, Stream
 from palaver.speech.heard import Heard, SpeechEnded
 from palaver.speech.hearing import StreamingVAD
+from palaver.speech.silero import SileroDetector
 from tests.speech.loudness import Loudness, tones
+from tests.speech.recordings import speech
 
 QUIET, LOUD = 20, 9_000
 TURN = [(300, QUIET), (600, LOUD), (700, QUIET)]
@@ -166,6 +169,47 @@ def test_batched_is_the_same_as_alone(
     for (_, heard), whole, audio in zip(ears, samples, kinds, strict=True):
         assert heard == alone(whole, audio)
     assert timers.due == []
+
+
+@given(
+    plan=st.lists(st.tuples(st.integers(0, 5), st.integers(1, 30)), max_size=40),
+    size=st.sampled_from([1, 5, 128]),
+)
+@settings(max_examples=4)
+def test_the_neural_detector_hears_the_same_in_any_company(
+    plan: list[tuple[int, int]], size: int
+) -> None:
+    """Six calls with speech of their own, of two rates, in bursts: each as if it were alone."""
+    timers = Timers()
+    detectors: dict[int, Detector] = {rate: SileroDetector(rate) for rate in (8_000, 16_000)}
+    many = Batch(
+        detectors,
+        {8_000: Loudness(), 16_000: Loudness(16_000)},
+        options=BatchOptions(
+            clock=lambda: timers.now, later=timers.later, max_windows=size, max_delay=1e9
+        ),
+    )
+    kinds = [_AUDIO[number % len(_AUDIO)] for number in range(6)]
+    calls = [listen(many, str(number), audio) for number, audio in enumerate(kinds)]
+    payloads = []
+    for number, audio in enumerate(kinds):
+        spoken = np.roll(speech(audio.sample_rate), number * 2_345)[: audio.sample_rate * 3 // 2]
+        payloads.append(encode(spoken, AudioEncoding(audio.encoding)))
+    sent = [0] * len(calls)
+    for number, frames in [*plan, *((number, 1_000) for number in range(6))]:
+        audio = kinds[number]
+        for _ in range(frames):
+            piece = payloads[number][sent[number] : sent[number] + audio.bytes_per_frame]
+            if piece:
+                calls[number][0].push(piece, sent[number] // audio.sample_bytes)
+            sent[number] += len(piece)
+        timers.move(0.013)
+    timers.move(60)
+    for (_, heard), audio, payload in zip(calls, kinds, payloads, strict=True):
+        detector = detectors[8_000 if audio.sample_rate == 8_000 else 16_000]
+        single = StreamingVAD(audio, VADConfig(), detector, keep_audio=True)
+        assert heard == single.process(payload)
+        assert heard
 
 
 def test_a_commit_and_a_switch_are_the_same_as_alone() -> None:

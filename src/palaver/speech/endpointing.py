@@ -33,9 +33,10 @@ class EndpointingOptions:
     """What is not negotiated. Both sides keep the defaults, or they would disagree.
 
     ``hysteresis`` is how far below ``threshold`` a frame may be that follows a frame of speech. It
-    is off: the ring and the silence bridge a dip as well, the page knows no such number, and in
-    babble the lower bar keeps turns open (frame F1 rises with the bar there: 0.81 at 0.5, 0.92 at
-    0.85). ``max_utterance_ms`` is where an utterance is cut in two.
+    is off: the page knows no such number, the ring and the silence bridge a dip as well, and with
+    0.15 the end of 18 sentences came 40 to 50 ms later in white noise (0 to 10 dB) and 30 to 40 ms
+    in babble (10 and 15 dB), for no turn more. ``max_utterance_ms`` is where an utterance is cut
+    in two.
     """
 
     hysteresis: float = 0.0
