@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import runpy
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -32,7 +30,6 @@ from tests.server.raw import call
 from tests.server.spoken import V03
 
 TIMEOUT = 30.0
-EXAMPLE = Path(__file__).parents[2] / "examples" / "chat_agent.py"
 
 
 class Scripted:
@@ -331,20 +328,3 @@ async def test_it_is_served(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> No
             assert state == "failed"
             assert "sk-secret-1" not in shown + server.log.read_text(encoding="utf-8")
             assert await ask(http, "and again") == ("completed", "and again")
-
-
-async def test_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``examples/chat_agent.py`` answers with what its endpoint says."""
-    async with asyncio.timeout(TIMEOUT), OpenAiApi() as api:
-        monkeypatch.setenv("CHAT_BASE_URL", api.base_url)
-        monkeypatch.setenv("CHAT_MODEL", "test-model")
-        names = runpy.run_path(str(EXAMPLE))
-        assert await answer(names["agent"], said("user", "Where is it?")) == [
-            "Where",
-            " is",
-            " it?",
-        ]
-        await names["model"].close()
-        [asked] = api.requests
-    assert asked.fields["temperature"] == 0.3
-    assert "hotel" in asked.fields["messages"][0]["content"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from palaver.testing.openai_api import OpenAiApi
 from tests.conftest import Serve
 from tests.docs.documents import ROOT
 
@@ -16,6 +18,11 @@ _EXAMPLES = ROOT / "examples"
 
 def _run(program: str, *args: str) -> str:
     command = [sys.executable, str(_EXAMPLES / program), *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+def _call(url: str, text: str) -> str:
+    command = [sys.executable, "-m", "palaver", "call", url, text]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
 
 
@@ -41,6 +48,18 @@ def test_the_client_resumes(front_desk: str) -> None:
     assert first == "Floor 1 "
     assert rest == "Floor 2 Floor 3 Floor 4 Floor 5 "
     assert state == "task: completed"
+
+
+async def test_the_chat_agent_answers(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chat agent passes on what its language model says, which it asks as the example sets."""
+    async with OpenAiApi(models=("llama3.2",)) as api:
+        monkeypatch.setenv("CHAT_BASE_URL", api.base_url)
+        url = serve("chat_agent:agent", cwd=_EXAMPLES).url
+        said = await asyncio.to_thread(_call, url, "Where is it?")
+        [asked] = api.requests
+    assert said == "Where is it?\n"
+    assert asked.fields["temperature"] == 0.3
+    assert "hotel" in asked.fields["messages"][0]["content"]
 
 
 def test_nothing_stands_in_examples_without_a_test() -> None:
