@@ -23,6 +23,10 @@ _LAST_BREATH: Final = 0.5
 """Seconds that the process has to end by itself."""
 
 
+_SLICES: Final = 4
+"""Parts of a wait. A machine that slept finds one of them over at once, not the process hung."""
+
+
 class EspeakProcess:
     """A running process. It answers one request at a time."""
 
@@ -123,15 +127,19 @@ class EspeakProcess:
     async def _next(self, timeout: float) -> tuple[dict[str, Any], bytes]:  # noqa: ASYNC109
         """Return the next frame; on any trouble the process is ended."""
         trouble, grace = "it wrote what is no frame", 0.0
+        frame = asyncio.create_task(self._frame())
         try:
-            async with asyncio.timeout(timeout):
-                return await self._frame()
-        except TimeoutError:
+            for _ in range(_SLICES):
+                done, _ = await asyncio.wait({frame}, timeout=timeout / _SLICES)
+                if done:
+                    return frame.result()
             trouble = f"it hung: nothing for {timeout:g} s"
         except (asyncio.IncompleteReadError, ConnectionError):
             trouble, grace = "it died", _LAST_BREATH
         except ValueError:
             pass
+        finally:
+            frame.cancel()
         await self.end(grace)
         message = f"espeak-ng: {trouble}"
         raise ProviderError(message)
