@@ -7,7 +7,7 @@ import importlib.metadata
 import itertools
 import re
 import unicodedata
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -157,7 +157,7 @@ class EspeakSpeech:
         async with self._desk.turn:
             await _running(self._desk)
 
-    async def speak(self, text: str, *, language: str | None = None) -> AsyncIterator[bytes]:
+    async def speak(self, text: str, *, language: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the speech of ``text``, whole samples, as it is made.
 
         Markup in it is spoken as it stands. ``language`` is a BCP 47 tag; one that espeak-ng does

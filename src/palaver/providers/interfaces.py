@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -76,7 +76,7 @@ class TextToSpeech(Protocol):
         """
         ...
 
-    def speak(self, text: str, *, language: str | None = None) -> AsyncIterator[bytes]:
+    def speak(self, text: str, *, language: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the speech of ``text``, whole samples, as it is made.
 
         Raises:
@@ -101,7 +101,7 @@ class ChatMessage:
 class ChatModel(Protocol):
     """Writes. Closing the stream stops it."""
 
-    def stream(self, messages: Sequence[ChatMessage]) -> AsyncIterator[str]:
+    def stream(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
         """Yield the answer to ``messages`` piece by piece.
 
         Raises:

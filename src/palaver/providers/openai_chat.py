@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class OpenAiChat:
         self._endpoint = OpenAiEndpoint(options)
         self._extra = dict(extra)
 
-    async def stream(self, messages: Sequence[ChatMessage]) -> AsyncIterator[str]:
+    async def stream(self, messages: Sequence[ChatMessage]) -> AsyncGenerator[str, None]:
         """Yield the answer to ``messages`` piece by piece, as it comes.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -55,7 +55,7 @@ class OpenAiSpeech:
     async def open(self) -> None:
         """Do nothing: the first request connects, and a server may come up after us."""
 
-    async def speak(self, text: str, *, language: str | None = None) -> AsyncIterator[bytes]:
+    async def speak(self, text: str, *, language: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the speech of ``text``, whole samples, as it comes; of a blank text, nothing.
 
         The API has no word for the ``language``: the model tells it from the text.

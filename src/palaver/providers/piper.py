@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class PiperSpeech:
         """
         await self._running()
 
-    async def speak(self, text: str, *, language: str | None = None) -> AsyncIterator[bytes]:
+    async def speak(self, text: str, *, language: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the speech of ``text``, sentence by sentence; of a blank text, nothing.
 
         A voice has one language: ``language`` changes nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -72,7 +72,7 @@ class ToneSpeech:
     async def open(self) -> None:
         """Be ready."""
 
-    async def speak(self, text: str, *, language: str | None = None) -> AsyncIterator[bytes]:
+    async def speak(self, text: str, *, language: str | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the tone, 100 ms at a time."""
         self.said.append((text, language))
         failure = self._fails(text)
