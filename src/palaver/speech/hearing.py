@@ -21,8 +21,10 @@ from palaver.protocols.asp.config import AudioConfig, AudioEncoding, VADConfig
 from palaver.speech.audio import decode, encode
 from palaver.speech.detector import Detector, Samples
 from palaver.speech.endpointing import Endpointer, EndpointingOptions
+from palaver.speech.feed import Feed
 from palaver.speech.heard import Heard, SpeechEnded, SpeechStarted
-from palaver.speech.resample import Resampler
+from palaver.speech.kept_audio import KeptAudio
+from palaver.speech.levels import Levels
 
 __all__ = ["AudioBuffer", "Levels", "StreamingVAD", "detector_rate_hz", "read_windows"]
 
@@ -51,28 +53,6 @@ def read_windows(
     return decode(b"".join(windows), encoding).reshape(len(windows), samples)
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """How loud some audio is: says in a log why nothing was heard.
-
-    ``peak`` is the loudest sample (0 to 1), ``clipped`` the share of samples at full scale,
-    ``offset`` the mean (-1 to 1; a good line has next to none).
-    """
-
-    peak: float = 0.0
-    clipped: float = 0.0
-    offset: float = 0.0
-
-    @classmethod
-    def of(cls, samples: Samples) -> Levels:
-        """Measure ``samples``."""
-        if not samples.size:
-            return cls()
-        loud = np.abs(samples.astype(np.int32))
-        clipped = float((loud >= 32_124).mean())  # the loudest that µ-law writes
-        return cls(float(loud.max()) / 32_768, clipped, float(samples.mean()) / 32_768)
-
-
 @dataclass(slots=True)
 class _Mark:
     """What happens before ``frame`` is judged: a commit, a switch to ``vad``, or missing frames."""
@@ -83,6 +63,41 @@ class _Mark:
     missing: int = 0
     kept: int = 0
     """Of the missing frames, how many are in the audio, as silence."""
+
+
+class _Marks:
+    """What is to happen, in the order of its frames."""
+
+    __slots__ = ("gap_at", "marks")
+
+    def __init__(self) -> None:
+        self.marks: list[_Mark] = []
+        self.gap_at = _NEVER
+        """Position of the next gap: no window crosses it."""
+
+    def add(self, mark: _Mark) -> None:
+        """Put a mark behind those of the same frame."""
+        insort(self.marks, mark, key=lambda one: one.frame)
+        self._find_gap()
+
+    def take(self) -> _Mark:
+        """Take the first."""
+        mark = self.marks.pop(0)
+        self._find_gap()
+        return mark
+
+    def put_back(self, mark: _Mark) -> None:
+        """Put back what is left of a mark, behind the one that came in between."""
+        self.marks.insert(1, mark)
+        self._find_gap()
+
+    def frames_from(self, frame: int, frames: int) -> int:
+        """Return how many of ``frames`` from ``frame`` on are before the first mark."""
+        return min(frames, max(0, self.marks[0].frame - frame)) if self.marks else frames
+
+    def _find_gap(self) -> None:
+        gaps = (mark.position for mark in self.marks if mark.missing)
+        self.gap_at = next(gaps, _NEVER)
 
 
 class AudioBuffer:
@@ -110,29 +125,28 @@ class AudioBuffer:
     ) -> None:
         if errors := audio.validate():
             raise ValueError("; ".join(errors))
-        self._encoding = AudioEncoding(audio.encoding)
         self._rate_hz = audio.sample_rate
+        self._per_ms = audio.sample_rate // 1000
         self._frame_samples = audio.samples_per_frame
-        self._sample_bytes = audio.sample_bytes
-        self._silence = encode(np.zeros(1, np.int16), self._encoding)
         self.endpointer = Endpointer(vad, audio.frame_duration_ms, options)
         """What decides: what it runs, how far it is, and how many frames were voiced."""
+        self._kept = KeptAudio(AudioEncoding(audio.encoding))
+        self._audio = self._kept.data
+        self._sample_bytes = self._kept.sample_bytes
+        self._silence = encode(np.zeros(1, np.int16), self._kept.encoding)
         self._keep_audio = keep_audio
-        self._longest = self._samples_in(options.max_utterance_ms)
+        self._longest = options.max_utterance_ms * self._per_ms
 
         self._media = 0  # media time of the next sample to come
-        self._audio = bytearray()
-        self._first = 0  # position of the first sample that is kept
-        self._end = 0  # position after the last one
+        self._end = 0  # position after the last sample that came
         self._frame = 0  # the next frame to judge, in media time …
         self._at = 0  # … and the position of its first sample
-        self._marks: list[_Mark] = []  # in the order of their frames
-        self._gap_at = _NEVER  # position of the next gap: no window crosses it
+        self._marks = _Marks()
         self._utterance_at = 0  # where the audio of the open utterance begins
         self._manual_from = 0  # where it begins with detection off
         self._probability = 0.0
         self._events: list[Heard] = []
-        self._least_kept = self._samples_in(4 * _REACH_MS) * self._sample_bytes
+        self._least_kept = 4 * _REACH_MS * self._per_ms * self._sample_bytes
         self._trim_at = self._least_kept
         self._take_detector(detector)
         self._settle()
@@ -153,7 +167,7 @@ class AudioBuffer:
         if self._sample_bytes == 2:  # this runs fifty times a second for each call: no divmod
             odd, count = count & 1, count >> 1
             if odd:
-                raise ValueError(f"{len(payload)} bytes of {self._encoding}: a sample has 2")
+                raise ValueError(f"{len(payload)} bytes of {self._kept.encoding}: a sample has 2")
         if samples > self._media:
             self._jump(samples - self._media)
         self._audio += payload
@@ -166,7 +180,7 @@ class AudioBuffer:
         Returns what is heard by that; nothing where audio before it waits for the detector: then
         it comes with ``take``.
         """
-        self._mark(_Mark(self._media // self._frame_samples, self._end))
+        self._marks.add(_Mark(self._media // self._frame_samples, self._end))
         self._settle()
         return self.heard()
 
@@ -179,7 +193,7 @@ class AudioBuffer:
         """
         if errors := vad.validate():
             raise ValueError("; ".join(errors))
-        self._mark(_Mark(-(-samples // self._frame_samples), vad=vad))
+        self._marks.add(_Mark(-(-samples // self._frame_samples), vad=vad))
 
     def use(self, detector: Detector) -> None:
         """Go on with another detector, from the next frame on. It begins without a memory."""
@@ -191,8 +205,7 @@ class AudioBuffer:
     def close(self) -> None:
         """Give back what the detector holds, and the audio."""
         self.stream.close()
-        self._audio.clear()
-        self._first = self._end
+        self._kept.let_go(self._end)
         self._due = _NEVER
 
     # --- what is to be judged ----------------------------------------------------------------
@@ -214,30 +227,21 @@ class AudioBuffer:
 
     def window(self) -> bytes | bytearray | None:
         """Return the audio of the next window to judge. Where there is none, ask ``heard()``."""
-        size = self._window_samples
-        if self._resampler or self._marks:
+        if self._feed.resamples or self._marks.marks:
             self._settle()
-        if self._resampler:
-            self._asked = len(self._resampled) >= 2 * size
-            return self._resampled[: 2 * size] if self._asked else None
-        if self._window_end > min(self._end, self._gap_at) or not self.endpointer.enabled:
-            self._settle()  # frames that no window is complete in
-            return None
-        self._asked = True
-        start = (self._window_end - size - self._first) * self._sample_bytes
-        return self._audio[start : start + size * self._sample_bytes]
+        if self.endpointer.enabled:
+            window = self._feed.window(min(self._end, self._marks.gap_at))
+            if window is not None:
+                return window
+        self._settle()  # frames that no window is complete in
+        return None
 
     def take(self, probability: float) -> Sequence[Heard]:
         """Take the probability of the window that ``window()`` gave; return what is heard by it."""
-        if self._at + self._frame_samples < self._window_end:
+        if self._at + self._frame_samples < self._feed.window_end:
             self._settle()  # frames that were complete before this window was
-        if self._asked:  # if not, a gap or a switch has come in between: it judges no frame
-            self._asked = False
+        if self._feed.judged():  # if not, a gap or a switch has come in between: it judges no frame
             self._probability = probability
-            if self._resampler:
-                del self._resampled[: 2 * self._window_samples]
-            else:
-                self._window_end += self._window_samples
         self._settle()
         return self.heard() if self._events else _NOTHING
 
@@ -250,21 +254,21 @@ class AudioBuffer:
 
     def levels(self) -> Levels:
         """Return how loud the audio is that is still held: the last second or more."""
-        return Levels.of(decode(bytes(self._audio), self._encoding))
+        return Levels.of(self._kept.samples(self._kept.first, self._end))
 
     # --- gaps, commits and switches ------------------------------------------------------------
 
     def _jump(self, missing: int) -> None:
         """Take missing samples for silence. The work is bounded, whatever their number."""
         frame = self._frame_samples
-        if missing <= self._samples_in(_GAP_HEARD_MS):
+        if missing <= _GAP_HEARD_MS * self._per_ms:
             self._fill(missing)
             return
         begun = -self._media % frame
         self._fill(begun)
         frames, rest = divmod(missing - begun, frame)
-        kept = min(frames, self._samples_in(_GAP_KEPT_MS) // frame)
-        self._mark(_Mark(self._media // frame, self._end, missing=frames, kept=kept))
+        kept = min(frames, _GAP_KEPT_MS * self._per_ms // frame)
+        self._marks.add(_Mark(self._media // frame, self._end, missing=frames, kept=kept))
         self._fill(kept * frame)
         self._media += (frames - kept) * frame
         self._fill(rest)
@@ -274,14 +278,6 @@ class AudioBuffer:
         self._audio += self._silence * samples
         self._media += samples
         self._end += samples
-
-    def _mark(self, mark: _Mark) -> None:
-        insort(self._marks, mark, key=_frame_of)
-        self._find_gap()
-
-    def _find_gap(self) -> None:
-        gaps = (mark.position for mark in self._marks if mark.missing)
-        self._gap_at = next(gaps, _NEVER)
 
     def _apply(self, mark: _Mark) -> None:
         if mark.missing:
@@ -294,79 +290,56 @@ class AudioBuffer:
         elif self.endpointer.enabled:
             self._tell(self.endpointer.commit())
         else:
-            self._commit_manually(mark.position)
-        self._find_gap()
-
-    def _commit_manually(self, end: int) -> None:
-        was_open = self.endpointer.speaking
-        events = self.endpointer.commit()
-        if not events:
-            return
-        start = self._utterance_at if was_open else self._manual_from
-        audio = self._cut(max(start, end - self._longest), end)
-        for event in events:
-            if isinstance(event, SpeechEnded):
-                event = replace(event, audio=audio)  # noqa: PLW2901 # the same, with its audio
-            self._events.append(event)
-        self._manual_from = end
-        self._trim()
+            start = self._utterance_at if self.endpointer.speaking else self._manual_from
+            events = self.endpointer.commit()
+            self._manual_from = mark.position if events else self._manual_from
+            self._tell(events, max(start, mark.position - self._longest), mark.position)
 
     def _skip(self, gap: _Mark) -> None:
-        passed = gap.missing
-        if self._marks:  # what holds from the middle of the gap on
-            passed = min(passed, max(0, self._marks[0].frame - self._frame))
+        # A switch or a commit may stand in the middle of the gap.
+        passed = self._marks.frames_from(self._frame, gap.missing)
         self._tell(self.endpointer.skip(passed))
         kept = min(gap.kept, passed)
         self._frame += passed
         self._at += kept * self._frame_samples
         if passed < gap.missing:
             left, kept = gap.missing - passed, gap.kept - kept
-            self._marks.insert(1, _Mark(self._frame, self._at, missing=left, kept=kept))
+            self._marks.put_back(_Mark(self._frame, self._at, missing=left, kept=kept))
         self._forget()
 
-    # --- judging ---------------------------------------------------------------------------------
+    # --- judging -------------------------------------------------------------------------------
 
     def _take_detector(self, detector: Detector) -> None:
+        self._feed = Feed(detector, self._rate_hz, self._kept, self._at)
         self.detector = detector
         """Who judges its windows …"""
-        self.stream = detector.open()
+        self.stream = self._feed.stream
         """… and what it remembers of them."""
-        self._window_samples = detector.window_samples
-        other_rate = detector.sample_rate_hz != self._rate_hz
-        self._resampler = Resampler(self._rate_hz, detector.sample_rate_hz) if other_rate else None
-        self._resampled = bytearray()  # what no window has taken yet
-        self.window_encoding = AudioEncoding.PCM_S16LE if other_rate else self._encoding
+        self.window_encoding = self._feed.encoding
         """How ``window`` is written: as the session's audio is, but resampled audio is PCM."""
-        self._from_here()
 
     def _forget(self) -> None:
-        """Let the detector begin anew with the next frame: what was before it is not near it."""
-        self.stream.reset()
         self._probability = 0.0
-        self._from_here()
-
-    def _from_here(self) -> None:
-        self._asked = False
-        if self._resampler:
-            self._resampler.clear()
-            self._resampled.clear()
-        self._fed = self._at
-        self._window_end = _NEVER if self._resampler else self._at + self._window_samples
+        self._feed.forget(self._at)
 
     def _settle(self) -> None:
         """Do all that can be done without another probability."""
-        endpointer, size = self.endpointer, self._frame_samples
+        endpointer, feed, size = self.endpointer, self._feed, self._frame_samples
+        marks = self._marks.marks
         while True:
-            if self._marks and self._marks[0].frame <= self._frame:
-                self._apply(self._marks.pop(0))
+            if marks and marks[0].frame <= self._frame:
+                self._apply(self._marks.take())
                 continue
             end = self._at + size
             if end > self._end:
                 break
             if not endpointer.enabled:
-                self._let_pass()
+                frames = self._marks.frames_from(self._frame, (self._end - self._at) // size)
+                endpointer.skip(frames)
+                self._frame += frames
+                self._at += frames * size
                 continue
-            if self._waits(end):
+            if feed.waits(end):
                 break
             events = endpointer.hear(self._probability)
             self._frame += 1
@@ -376,79 +349,47 @@ class AudioBuffer:
         if not endpointer.enabled:
             self._due = self._end + self._rate_hz  # now and then, to let go of old audio
         else:
-            self._due = self._at + size if self._resampler else self._window_end
+            self._due = self._at + size if feed.resamples else feed.window_end
         if len(self._audio) > self._trim_at:
             self._trim()
 
-    def _waits(self, end: int) -> bool:
-        """Whether a window is complete by ``end`` of the next frame, and has no probability yet."""
-        if not self._resampler:
-            return self._window_end <= end
-        if self._fed < end:  # by frames, whatever came: so each window belongs to one frame
-            frame = decode(self._cut_raw(self._fed, end), self._encoding)
-            self._resampled += self._resampler.push(frame).tobytes()
-            self._fed = end
-        return len(self._resampled) >= 2 * self._window_samples
-
-    def _let_pass(self) -> None:
-        """Pass over frames that nobody judges."""
-        frames = (self._end - self._at) // self._frame_samples
-        if self._marks:
-            frames = min(frames, self._marks[0].frame - self._frame)
-        self.endpointer.skip(frames)
-        self._frame += frames
-        self._at += frames * self._frame_samples
-
     # --- the audio of an utterance ---------------------------------------------------------------
 
-    def _tell(self, events: Sequence[Heard]) -> None:
+    def _tell(self, events: Sequence[Heard], start: int | None = None, end: int = 0) -> None:
+        """Tell events; an utterance has the audio from ``start`` to ``end``, where that is said."""
         for event in events:
-            if isinstance(event, SpeechEnded):
-                self._events.append(self._with_audio(event))
-                self._trim()
-                continue
             if isinstance(event, SpeechStarted):
                 self._utterance_at = self._position(event.start_ms - event.prefix_ms)
+            elif isinstance(event, SpeechEnded) and self._keep_audio and not event.discarded:
+                if start is None:
+                    start = self._utterance_at
+                    end = self._position(min(event.end_ms + _TAIL_MS, event.at_ms))
+                audio = self._kept.samples(start, end).astype("<i2").tobytes()
+                event = replace(event, audio=audio)  # noqa: PLW2901 # the same, with its audio
+                start = None
             self._events.append(event)
-
-    def _with_audio(self, event: SpeechEnded) -> SpeechEnded:
-        if event.discarded:
-            return event
-        end = self._position(min(event.end_ms + _TAIL_MS, event.at_ms))
-        return replace(event, audio=self._cut(self._utterance_at, end))
+        if events and not self.endpointer.speaking:
+            self._trim()
 
     def _position(self, media_ms: int) -> int:
         """Return where a media time near the frame that is judged stands in the audio."""
-        return self._at + self._samples_in(media_ms) - self._frame * self._frame_samples
-
-    def _cut(self, start: int, end: int) -> bytes:
-        if not self._keep_audio:
-            return b""
-        return decode(self._cut_raw(start, end), self._encoding).astype("<i2").tobytes()
-
-    def _cut_raw(self, start: int, end: int) -> bytes:
-        first, size = self._first, self._sample_bytes
-        return bytes(self._audio[max(0, start - first) * size : max(0, end - first) * size])
+        return self._at + media_ms * self._per_ms - self._frame * self._frame_samples
 
     def _trim(self) -> None:
         """Let go of the audio that no utterance can need."""
         keep = self._at
         if self._keep_audio:
-            keep -= self._samples_in(_REACH_MS)
+            reach = _REACH_MS * self._per_ms
+            keep -= reach
             if self.endpointer.speaking:
                 keep = min(keep, self._utterance_at)
             elif not self.endpointer.enabled:
                 keep = min(keep, self._manual_from)
-            keep = max(keep, self._at - self._longest - self._samples_in(_REACH_MS))
+            keep = max(keep, self._at - self._longest - reach)
         if self.endpointer.enabled:
-            keep = min(keep, self._window_end - self._window_samples)
-        keep = max(keep, self._first)
-        del self._audio[: (keep - self._first) * self._sample_bytes]
-        self._first = keep
+            keep = min(keep, self._feed.needs_from)
+        self._kept.let_go(keep)
         self._trim_at = max(2 * len(self._audio), self._least_kept)
-
-    def _samples_in(self, milliseconds: int) -> int:
-        return milliseconds * self._rate_hz // 1000
 
 
 class StreamingVAD(AudioBuffer):
@@ -475,11 +416,8 @@ class StreamingVAD(AudioBuffer):
         self.push(payload, self._media if samples is None else samples)
         events: list[Heard] = []
         while (window := self.window()) is not None:
-            windows = read_windows([window], self.window_encoding, self._window_samples)
+            size = self.detector.window_samples
+            windows = read_windows([window], self.window_encoding, size)
             events += self.take(float(self.detector.detect([self.stream], windows)[0]))
         events += self.heard()
         return events
-
-
-def _frame_of(mark: _Mark) -> int:
-    return mark.frame
