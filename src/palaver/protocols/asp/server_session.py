@@ -344,9 +344,9 @@ class ServerSession(Session[ServerLink]):
 
         Time in which no audio came is not saved up: after it, no more may come at once.
         """
-        rate = self.config.audio.sample_rate
-        passed = (now - self._ahead_at) * rate
-        ahead = max(0.0, self._ahead - passed) + self.samples_of(frame)
+        rate = self._rate
+        ahead = self._ahead - (now - self._ahead_at) * rate
+        ahead = max(0.0, ahead) + len(frame.payload) // self._sample_bytes
         if ahead > self.limits.max_audio_lead * rate:
             return False
         self._ahead, self._ahead_at = ahead, now

@@ -33,6 +33,7 @@ __all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
 
 _MAX_MESSAGES: Final = 2**52
 """Messages of a session. Nobody gets there; who says so must not make our own numbers illegal."""
+_RESUME: Final = Feature.SESSION_RESUME
 _QUIET: Final = 1.0
 """Seconds in which one error of a session is told once."""
 
@@ -116,7 +117,7 @@ class Session(AudioTrack, Generic[LinkT]):
     @property
     def resumable(self) -> bool:
         """Whether the session outlives its socket."""
-        return Feature.SESSION_RESUME in self.features
+        return _RESUME in self.features
 
     @property
     def open(self) -> bool:
