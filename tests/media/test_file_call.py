@@ -36,7 +36,7 @@ from tests.media.scripted_call import (
     speech,
     tone,
 )
-from tests.server.asp_host import hosting
+from tests.server.asp_host import Host, hosting
 
 KindT = TypeVar("KindT")
 QUIET = CallPatience(quiet_after=0.2, give_up_after=1.0, commit_after=0.2)
@@ -252,6 +252,47 @@ async def test_an_answer_without_end() -> None:
         ended, one, _ = await call(f"ws://127.0.0.1:{host.port}")
     assert ended == CallEnded("answered", "nothing new for 1 s")
     assert one.figures().played_ms == 100
+
+
+async def test_an_answer_that_comes_at_once() -> None:
+    """What is longer than the caller's patience, and was sent at once, is heard to its end."""
+    async with hosting(Script([(100, each(begin(), say(1_600), end()))])) as host:
+        ended, one, _ = await call(f"ws://127.0.0.1:{host.port}", lead=0.0, ms=100)
+    assert ended == CallEnded("answered", "the answer is complete")
+    assert one.figures().played_ms == 1_600
+
+
+async def test_a_connection_that_drops() -> None:
+    """The call goes on where its socket was lost: the answer is whole, and so is what was said."""
+    hosts: list[Host] = []
+
+    def drop(_: Call) -> None:
+        for socket in hosts[0].endpoint._sockets:
+            socket._drop()
+
+    script = Script([(100, each(begin(), say_slowly(600, 0.02))), (400, drop)])
+    async with hosting(script) as host:
+        hosts.append(host)
+        ended, one, heard = await call(f"ws://127.0.0.1:{host.port}", lead=0.0, ms=600)
+    assert ended == CallEnded("answered", "the answer is complete")
+    assert heard.of(happened.LineChanged) == [
+        happened.LineChanged(lost=True),
+        happened.LineChanged(lost=False),
+    ]
+    assert one.figures().played_ms == 600
+    said = decode(bytes(script.heard), AudioEncoding.PCM_S16LE)
+    assert said[:4_800].tolist() == tone(8_000, 600, 300.0).tolist()
+
+
+async def test_a_wish_in_an_answer_that_never_ends() -> None:
+    """A server that hangs up and forgets to end its answer is not waited for for ever."""
+
+    def hang_up(call_: Call) -> None:
+        call_.session.act("hangup", call_.now())
+
+    async with hosting(Script([(100, each(begin(), say(100), hang_up))])) as host:
+        ended, _, _ = await call(f"ws://127.0.0.1:{host.port}", lead=0.0, ms=5_000)
+    assert ended == CallEnded("answered", "the server has hung up")
 
 
 async def test_an_answer_that_is_too_long() -> None:

@@ -198,6 +198,8 @@ class FileCall:
     def _play(self) -> None:
         frame = self._player.play(self.record.now_ms)
         self.record.hear(frame)
+        if frame is not None:
+            self._news_at = self._loop.time()  # what is still heard is no silence
         if self._speaker is not None:
             self._speaker.play(frame)
 
@@ -245,7 +247,8 @@ class FileCall:
         outcome = self._outcome()
         if self._closed is not None:
             return self._ended_by_server(self._closed.reason, outcome)
-        if self._action is not None and self._player.idle:
+        waits_long = now - self._news_at >= self._patience.give_up_after
+        if self._action is not None and (self._player.idle or waits_long):
             if self._action.action == "transfer":
                 where = self._action.target or "somebody else"
                 return CallEnded("transferred", f"the server transfers the call to {where}")
