@@ -1,9 +1,9 @@
 """The command line: ``palaver serve | call | talk | inspect | doctor | asp``.
 
-Exit codes: 0 done · 1 the task failed, was rejected or canceled, or a check failed · 2 wrong usage
-or configuration, such as an agent that cannot be loaded or a store that cannot be opened · 3 nobody
-can be reached · 4 the peer refused, or did not answer as its protocol says · 5 the task waits for
-input · 130 interrupted.
+Exit codes: 0 done · 1 the task failed, was rejected or canceled, a call was not answered, or a
+check failed · 2 wrong usage or configuration, such as an agent that cannot be loaded or a store
+that cannot be opened · 3 nobody can be reached · 4 the peer refused, or did not answer as its
+protocol says · 5 the task waits for input · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ app = typer.Typer(
     name="palaver",
     help="Serve one agent over several wires, and talk to agents.",
     epilog=(
-        "Exit codes: 0 done; 1 the task failed, was rejected or canceled, or a check failed; "
+        "Exit codes: 0 done; 1 the task failed, was rejected or canceled, a call was not answered, "
+        "or a check failed; "
         "2 wrong usage or configuration, such as an agent that cannot be loaded or a store that "
         "cannot be opened; 3 nobody can be reached; 4 the peer refused, or did not answer as its "
         "protocol says; 5 the task waits for input; 130 interrupted."
