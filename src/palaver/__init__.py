@@ -3,7 +3,7 @@
 from importlib.metadata import version
 
 from palaver.engine.agent import Agent
-from palaver.engine.outputs import Output, Progress, Rejected
+from palaver.engine.outputs import Failed, Output, Progress, Rejected
 from palaver.engine.turn import Turn
 from palaver.model.content import Artifact, DataPart, FilePart, Message, TextPart
 
@@ -11,6 +11,7 @@ __all__ = [
     "Agent",
     "Artifact",
     "DataPart",
+    "Failed",
     "FilePart",
     "Message",
     "Output",

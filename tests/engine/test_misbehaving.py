@@ -12,6 +12,7 @@ from palaver.engine.agent import Agent
 from palaver.engine.engine import Submission
 from palaver.engine.limits import Limits
 from palaver.engine.log import read_all
+from palaver.engine.outputs import Failed
 from palaver.engine.recovery import Caretaker
 from palaver.engine.turn import Turn
 from palaver.model.content import Artifact, DataPart, TextPart
@@ -85,6 +86,21 @@ async def test_it_fails_alone(start: StartEngine, say: Say, handler: Callable[[T
     good = await engine.submit(say(agent, "good"))
     assert (await engine.settled(good.id, WAIT)).state is TaskState.COMPLETED
     await all_ended(engine)
+
+
+async def test_a_handler_says_why_it_failed(start: StartEngine, say: Say) -> None:
+    """The caller reads the text of ``Failed``; its cause stays in the log."""
+
+    async def fails(_turn: Turn) -> str:
+        raise Failed("The model cannot be reached.") from OSError("secret")
+
+    agent = Agent("bad")
+    agent.skill("bad")(fails)
+    engine = await start(agent)
+    failed = await engine.settled((await engine.submit(say(agent, "bad"))).id, WAIT)
+    assert (failed.state, failed.reason) == (TaskState.FAILED, "failed")
+    assert failed.status_message is not None
+    assert failed.status_message.text == "The model cannot be reached."
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ def chunk(text: str, *, append: bool = True, index: int = 0) -> ArtifactUpdated:
     return ArtifactUpdated(seq=2, at=0.0, artifact=artifact, index=index, append=append)
 
 
-def status(state: TaskState, text: str = "") -> StatusChanged:
+def status(state: TaskState, text: str = "", reason: str | None = None) -> StatusChanged:
     """Return an event with a state, and what the agent says of it."""
     message = Message(id="m", role="agent", parts=(TextPart(text),)) if text else None
-    return StatusChanged(seq=3, at=0.0, state=state, message=message)
+    return StatusChanged(seq=3, at=0.0, state=state, message=message, reason=reason)
 
 
 CASES: dict[str, tuple[list[TaskEvent], list[News]]] = {
@@ -33,8 +33,12 @@ CASES: dict[str, tuple[list[TaskEvent], list[News]]] = {
         [Ended(TaskState.INPUT_REQUIRED, "For which day?")],
     ),
     "a failure says what may be said": (
-        [status(TaskState.FAILED, "The task failed.")],
-        [Ended(TaskState.FAILED, "The task failed.")],
+        [status(TaskState.FAILED, "The model cannot be reached.", "failed")],
+        [Ended(TaskState.FAILED, "The model cannot be reached.")],
+    ),
+    "what broke is not read out": (
+        [status(TaskState.FAILED, "The agent failed.", "agent_error")],
+        [Ended(TaskState.FAILED)],
     ),
     "an action is told": (
         [CallActionRequested(seq=2, at=0.0, action="transfer", target="100")],

@@ -26,9 +26,9 @@ from typing import Any, Final
 import orjson
 
 from palaver.engine.agent import Agent
-from palaver.engine.outputs import Rejected
+from palaver.engine.outputs import Failed, Rejected
 from palaver.engine.turn import Turn
-from palaver.errors import AgentError, ConfigError, ProviderError
+from palaver.errors import ConfigError, ProviderError
 from palaver.model.content import Message
 from palaver.providers.interfaces import ChatMessage, ChatModel
 from palaver.providers.openai_chat import OpenAiChat
@@ -48,7 +48,7 @@ _SYSTEM_PROMPT: Final = (
 _MAX_HISTORY_CHARS: Final = 16_000
 
 
-class ModelUnavailable(AgentError):
+class ModelUnavailable(Failed):
     """The language model gave no answer; the text is safe to show, the cause is not."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from palaver.errors import AgentError
 from palaver.model.content import Artifact, Part
 
-__all__ = ["Output", "Progress", "Rejected"]
+__all__ = ["Failed", "Output", "Progress", "Rejected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,10 @@ class Progress:
 
 class Rejected(AgentError):
     """Raised by a handler that will not do the task; the text is shown to the caller."""
+
+
+class Failed(AgentError):
+    """Raised by a handler that cannot do the task; the text is shown, its cause is in the log."""
 
 
 Output: TypeAlias = str | Part | Artifact | Progress | dict[str, Any]

@@ -16,7 +16,7 @@ from palaver.engine.clock import Clock
 from palaver.engine.handlers import call_handler
 from palaver.engine.limits import Limits
 from palaver.engine.log import TaskWriter
-from palaver.engine.outputs import Output, Rejected
+from palaver.engine.outputs import Failed, Output, Rejected
 from palaver.engine.response import Response, TooManyEvents, sound
 from palaver.engine.turn import Turn, TurnActions
 from palaver.errors import IllegalEvent, StoreUnavailable, UnknownSkill
@@ -245,13 +245,16 @@ class Run:
             if isinstance(error, TimeoutError) and self._out_of_time():
                 self._fail("deadline", f"The agent was not done in {self._agent.timeout:g} s.")
             else:
-                self._broke(task)
+                self._broke(task, error)
         else:
             self.writer.status(TaskState.COMPLETED)
 
-    def _broke(self, task: Task) -> None:
+    def _broke(self, task: Task, error: BaseException | None = None) -> None:
         _log.exception("handler_failed", task_id=task.id, agent_id=self._agent.id)
-        self._fail("agent_error", "The agent failed.")
+        if isinstance(error, Failed):
+            self._fail("failed", str(error))
+        else:
+            self._fail("agent_error", "The agent failed.")
 
     def _fail(self, reason: str, text: str) -> None:
         self.writer.status(TaskState.FAILED, message=self._response.say(text), reason=reason)

@@ -77,7 +77,9 @@ class Following:
             return [Action(event.action, event.target)]
         if isinstance(event, StatusChanged) and event.state in TERMINAL | INTERRUPTED:
             said = event.message.text if event.message is not None else ""
-            return [Ended(event.state, said)]
+            # Of what broke, the caller hears nothing but that it did, in their own language.
+            for_callers = event.state is not TaskState.FAILED or event.reason == "failed"
+            return [Ended(event.state, said if for_callers else "")]
         return []
 
     def _more(self, event: ArtifactUpdated) -> str:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from palaver.engine.agent import Agent
 from palaver.errors import ConfigError
-from palaver.providers.espeak import EspeakSpeech, EspeakVoice
+from palaver.providers.espeak import EspeakSpeech
 from palaver.providers.faster_whisper import WhisperRecogniser
 from palaver.providers.interfaces import SpeechToText, TextToSpeech
 from palaver.providers.openai_endpoint import OpenAiOptions
 from palaver.providers.openai_speech import OpenAiSpeech
 from palaver.providers.openai_transcription import OpenAiTranscription
+from palaver.providers.piper import PiperSpeech
 from palaver.providers.vocabulary import VocabularyRecogniser
 
 __all__ = ["EngineNames", "Engines", "open_engines"]
-
-_VOICES: Final = (EspeakVoice(variant="f3", pitch=55), EspeakVoice(rate_wpm=140, variant="m3"))
-"""Besides the voice that speaks: people sound unlike each other, and are understood by likeness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,10 @@ def _hears(names: EngineNames, agents: Sequence[Agent], espeak: EspeakSpeech) ->
     if names.hears == "openai":
         return OpenAiTranscription(_openai(names, names.openai_transcription_model))
     if names.hears == "whisper":
-        return WhisperRecogniser(_needed(names.whisper_model, "whisper_model"))
+        model = _needed(names.whisper_model, "whisper_model")
+        return WhisperRecogniser(model, compute_type="int8")
     phrases = [phrase for agent in agents for phrase in agent.phrases]
-    return VocabularyRecogniser(phrases, [espeak, *(espeak.with_voice(one) for one in _VOICES)])
+    return VocabularyRecogniser(phrases, espeak.unlike_voices())
 
 
 def _speaks(names: EngineNames, espeak: EspeakSpeech) -> TextToSpeech:
@@ -78,7 +77,7 @@ def _speaks(names: EngineNames, espeak: EspeakSpeech) -> TextToSpeech:
         options = _openai(names, names.openai_speech_model)
         return OpenAiSpeech(options, names.openai_voice)
     if names.speaks == "piper":
-        raise ConfigError("soon")
+        return PiperSpeech(_needed(names.piper_voice, "piper_voice"))
     return espeak
 
 
