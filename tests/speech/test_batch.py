@@ -356,6 +356,33 @@ def test_what_is_told_may_close_and_push_and_commit() -> None:
     assert many.sessions == 1
 
 
+def test_what_is_told_without_a_window_may_close_who_is_to_be_judged() -> None:
+    """The end of speech in a gap needs no window; it is told when all others were judged."""
+    timers, detector = Timers(), Loudness()
+    many = batch(timers, detector=detector)
+    waiting, _ = listen(many, "waiting")
+    told: list[Heard] = []
+
+    def act(events: list[Heard]) -> None:
+        told.extend(events)
+        waiting.close()
+
+    acting = many.open("acting", AUDIO, VADConfig(), act)
+    acting.push(encode(SPEECH[: 8 * 800], AudioEncoding.PCM_S16LE), 0)
+    timers.move(0.02)
+    calls = len(detector.calls)
+    waiting = listen(many, "waiting")[0]
+    waiting.push(bytes(640), 0)
+    acting.push(bytes(320), 10**6)
+    with structlog.testing.capture_logs() as logs:
+        timers.move(0.02)
+    assert logs == []
+    assert isinstance(told[-1], SpeechEnded)
+    assert waiting.closed
+    assert [len(call) for call in detector.calls[calls:]] == [1]
+    assert many.fallen_back == 0
+
+
 def test_a_detector_that_fails_is_replaced_by_the_cheaper_one() -> None:
     """The cheaper one judges what the better could not, from the frame on that waited for it."""
     timers = Timers()

@@ -121,7 +121,7 @@ class Ear:
 
     def tell(self, events: list[Heard]) -> None:
         """Tell what was heard. Who fails at that harms no other session."""
-        if not events:
+        if self.closed or not events:
             return
         try:
             self._on_heard(events)
@@ -267,9 +267,14 @@ class Batch:
 
     def _judge(self, lane: _Lane) -> None:
         """Judge one window of each that waits, ``max_windows`` of them at most."""
-        ears, windows = self._collect(lane)
-        if not ears:
-            return
+        ears, windows, others = self._collect(lane)
+        if ears:
+            self._detect(lane, ears, windows)
+        for ear in others:  # not before: who is told may close an ear that is to be judged
+            if not ear.closed:
+                ear.tell(list(ear.buffer.heard()))
+
+    def _detect(self, lane: _Lane, ears: list[Ear], windows: Samples) -> None:
         try:
             streams = [ear.buffer.stream for ear in ears]
             probabilities = lane.detector.detect(streams, windows).tolist()
@@ -299,7 +304,9 @@ class Batch:
             if ear.buffer.ready:
                 self.enqueue(ear)
 
-    def _collect(self, lane: _Lane) -> tuple[list[Ear], Samples]:
+    def _collect(self, lane: _Lane) -> tuple[list[Ear], Samples, list[Ear]]:
+        """Return ears, a window of each, and ears that heard something without a window."""
+        others: list[Ear] = []
         groups: dict[AudioEncoding, tuple[list[Ear], list[bytes | bytearray]]] = {}
         count = 0
         while lane.waiting and count < self._options.max_windows:
@@ -309,7 +316,7 @@ class Batch:
             window = ear.buffer.window()
             if window is None:
                 ear.queued = False
-                ear.tell(list(ear.buffer.heard()))
+                others.append(ear)
                 continue
             ears, windows = groups.setdefault(ear.buffer.window_encoding, ([], []))
             ears.append(ear)
@@ -318,7 +325,8 @@ class Batch:
         size = lane.detector.window_samples
         read = [read_windows(many, encoding, size) for encoding, (_, many) in groups.items()]
         collected = [ear for ears, _ in groups.values() for ear in ears]
-        return collected, read[0] if len(read) == 1 else np.concatenate(read or [_no(size)])
+        joined = read[0] if len(read) == 1 else np.concatenate(read or [_no(size)])
+        return collected, joined, others
 
     # --- when it does not keep up ----------------------------------------------------------------
 
@@ -358,7 +366,7 @@ class Batch:
             behind_seconds=round(lag, 3),
         )
         for ear in ears:
-            if ear.lane.cheaper is not None:
+            if ear.lane.cheaper is not None and not ear.closed:
                 self._move(ear, ear.lane.cheaper)
                 self._fallen[ear] = None
                 self._say(ear, fallen=True)

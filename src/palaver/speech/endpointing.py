@@ -115,11 +115,6 @@ class Endpointer:
         return self._frames * self._frame_ms
 
     @property
-    def frames(self) -> int:
-        """Media time so far, in frames."""
-        return self._frames
-
-    @property
     def speaking(self) -> bool:
         """Whether an utterance is open."""
         return self._speaking
@@ -133,11 +128,6 @@ class Endpointer:
     def vad(self) -> VADConfig:
         """What is run."""
         return self._vad
-
-    @property
-    def utterance_from_ms(self) -> int | None:
-        """Where the audio of the open utterance begins, its prefix included."""
-        return self._start * self._frame_ms - self._prefix_ms if self._speaking else None
 
     # --- what comes in ---------------------------------------------------------------------
 
