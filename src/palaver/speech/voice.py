@@ -6,7 +6,6 @@ import asyncio
 from typing import Final
 
 import structlog
-from threadpoolctl import threadpool_limits
 
 from palaver.engine.engine import Engine
 from palaver.errors import ProviderError
@@ -71,8 +70,6 @@ class Voice:
 
         """
         if self._batch is None:
-            # Small products gain nothing by threads, and to set the limit each time costs 12 µs.
-            threadpool_limits(1, user_api="blas")
             self._batch = Batch(
                 {rate_hz: open_detector(self._detector, rate_hz) for rate_hz in _RATES_HZ},
                 {rate_hz: open_detector(_FALLBACK, rate_hz) for rate_hz in _RATES_HZ},
