@@ -55,11 +55,6 @@ class FileFrames:
         self.duration_ms: Final = len(samples) * 1_000 // sample_rate_hz
 
     @property
-    def total(self) -> int:
-        """Frames of the file; the last one may be filled up with silence."""
-        return self._total
-
-    @property
     def over(self) -> bool:
         """Whether the whole file was given."""
         return self._given >= self._total
