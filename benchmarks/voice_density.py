@@ -223,7 +223,7 @@ async def serve_calls(name: str, port: int) -> None:
         await listener.serve(sockets=[listening])
 
 
-SUBJECTS = ("dense port, hears", "main port, hears", "dense port, receives", "main port, receives")
+SUBJECTS = ("dense port hears", "main port hears", "dense port receives", "main port receives")
 
 
 def run_server(name: str, port: int) -> None:
