@@ -8,7 +8,7 @@ import logging
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -115,11 +115,17 @@ class Host:
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(answer(), self.loop))
 
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what becomes of work in the server's own thread."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+
     async def left(self) -> dict[str, int]:
         """Return what the server holds: of each thing, how many."""
 
         def count() -> dict[str, int]:
             endpoint = self.endpoint
+            voice = self.app._voice
+            batch = None if voice is None else voice._batch
             tasks = [one.get_name() for one in asyncio.all_tasks(self.loop)]
             return {
                 "sessions": len(endpoint.sessions),
@@ -131,6 +137,9 @@ class Host:
                 "connections": len(self.listener.server_state.connections),
                 "requests": len(self.listener.server_state.tasks),
                 "tasks": len(tasks),
+                "calls": 0 if voice is None else len(voice._calls),
+                "ears": 0 if batch is None else batch.sessions,
+                "given up": 0 if voice is None else len(voice._studio.given_up),
             }
 
         return await self.ask(count)

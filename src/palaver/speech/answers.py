@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import structlog
@@ -57,6 +58,7 @@ class Answers:
         self._replies: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._announcements = 0
+        self._hanging_up: asyncio.TimerHandle | None = None
         self._closed = False
         self.unanswered: SpeechEnded | None = None
         """What the caller said last and got no answer to, because more was said."""
@@ -141,10 +143,13 @@ class Answers:
         self._end_response(reply, reason)
         task.cancel()
         self._track(task)
-        if reply.working and reply.task_id is not None:
+        superseded = reason == "superseded"
+        # A question that is interrupted is still asked: what is said into it may well answer it.
+        asked = superseded and self.conversation.stop_waiting(reply.task_id)
+        if (reply.working or asked) and reply.task_id is not None:
             self._spawn(self._cancel_task(reply.task_id))
-        if reason == "superseded":
-            self.unanswered = reply.utterance
+        if superseded:
+            self.unanswered = self._all_said(reply)
             if reply.message is not None:
                 self.conversation.retract(reply.message)
             return
@@ -161,6 +166,8 @@ class Answers:
     def close(self) -> None:
         """Stop all, without a word: the call is over. A task that asks is cancelled."""
         self._closed = True
+        if self._hanging_up is not None:
+            self._hanging_up.cancel()
         for reply, task in self._replies.values():
             reply.sound.cut_off()
             task.cancel()
@@ -205,7 +212,7 @@ class Answers:
         if reply.action.action == "hang_up":
             # A client that knows the action ends the call; if it does not, we do.
             delay = _HANG_UP if acted else 0.0
-            asyncio.get_running_loop().call_later(delay, self._hang_up)
+            self._hanging_up = asyncio.get_running_loop().call_later(delay, self._hang_up)
         elif not acted:
             self.announce(prompt(Prompt.NO_TRANSFER, reply.language))
 
@@ -234,6 +241,12 @@ class Answers:
             session.end_response(now, interrupted=True, played_ms=played_ms, reason=reason)
 
     # --- inside -----------------------------------------------------------------------------
+
+    @staticmethod
+    def _all_said(reply: Reply) -> SpeechEnded | None:
+        """Return the utterance of a reply with all that was said since the last answer."""
+        utterance, takes = reply.utterance, reply.question.takes
+        return utterance if utterance is None or not takes else replace(utterance, audio=takes[0])
 
     async def _cancel_task(self, task_id: str) -> None:
         try:

@@ -26,6 +26,13 @@ class Conversation:
         self._new_id = new_id
         self._messages: deque[Message] = deque(maxlen=_MAX_MESSAGES)
 
+    def stop_waiting(self, task_id: str | None) -> bool:
+        """Expect no answer for a task any more; tell whether it was the one that had asked."""
+        waited = task_id is not None and self.waiting_task == task_id
+        if waited:
+            self.waiting_task = None
+        return waited
+
     @property
     def context(self) -> tuple[Message, ...]:
         """What an agent is told of the conversation so far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -18,6 +18,7 @@ from palaver.model.states import TaskState
 from palaver.model.task import Task
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.providers.interfaces import Transcript
+from palaver.speech.characters import printable
 from palaver.speech.conversation import Conversation
 from palaver.speech.following import Action, Ended, News, Text, follow
 from palaver.speech.heard import SpeechEnded
@@ -27,6 +28,7 @@ from palaver.speech.resample import Resampler
 from palaver.speech.sentences import Sentences
 from palaver.speech.sound import Sound
 from palaver.speech.studio import Studio
+from palaver.speech.synthesis import synthesize
 from palaver.speech.transcription import transcribe
 
 __all__ = ["Caller", "Question", "Reply"]
@@ -99,7 +101,7 @@ class Reply:
         self.task_id: str | None = None
         self.action: Action | None = None
         self.language = caller.language
-        self._question = question
+        self.question: Final = question
         self._caller = caller
         self._studio = studio
         self._working = False
@@ -135,7 +137,7 @@ class Reply:
             self.sound.seal()
 
     async def _say_all(self) -> None:
-        question = self._question
+        question = self.question
         if question.announcement is not None:
             await self._say_text(question.announcement)
             return
@@ -181,14 +183,17 @@ class Reply:
         """Begin a task, or answer the one that asked; return it, and the last event known of it."""
         caller, engine = self._caller, self._studio.engine
         conversation = caller.conversation
-        waiting, conversation.waiting_task = conversation.waiting_task, None
+        waiting = conversation.waiting_task
         if waiting is not None:
             try:
                 before = await engine.get(waiting)
-                submission = self._submission(message, waiting)
-                return await engine.submit(submission), before.seq + 1
+                task = await engine.submit(self._submission(message, waiting))
             except TaskError as error:  # it has ended meanwhile: this is a new question
                 _log.info("voice_question_over", **self._where, task_id=waiting, error=str(error))
+                conversation.stop_waiting(waiting)
+            else:
+                conversation.stop_waiting(waiting)
+                return task, before.seq + 1
         return await engine.submit(self._submission(message, None)), 0
 
     def _submission(self, message: Message, task_id: str | None) -> Submission:
@@ -204,14 +209,17 @@ class Reply:
 
     async def _say_task(self, task: Task, after: int) -> None:
         sentences = Sentences()
-        async with aclosing(follow(self._studio.engine, task, after)) as news:
-            async for one in self._filled(news):
+        async with (
+            aclosing(follow(self._studio.engine, task, after)) as news,
+            aclosing(self._filled(news)) as filled,
+        ):
+            async for one in filled:
                 if isinstance(one, Text):
                     await self._say_more(sentences, one.text)
                 elif isinstance(one, Action):
                     self.action = one
                 else:
-                    self._working = one.asks
+                    self._working = False
                     for sentence in sentences.flush():
                         await self._say(sentence)
                     await self._say_end(one, task.id)
@@ -233,12 +241,10 @@ class Reply:
         if ended.asks:
             self._caller.conversation.waiting_task = task_id
             await self._say_text(ended.text)
-        elif ended.state is TaskState.REJECTED:  # the text is for the caller
+        elif ended.state in {TaskState.REJECTED, TaskState.FAILED}:
             await self._say_text(ended.text or prompt(Prompt.FAILED, self.language))
-        elif ended.state is TaskState.FAILED:
-            await self._prompt(Prompt.FAILED)
 
-    async def _filled(self, news: AsyncIterator[News]) -> AsyncIterator[News]:
+    async def _filled(self, news: AsyncIterator[News]) -> AsyncGenerator[News, None]:
         """Yield the news; say something if the first of them is long in coming."""
         after = self._studio.options.filler_after
         waiting = asyncio.ensure_future(anext(news, None))
@@ -255,7 +261,7 @@ class Reply:
     # --- hearing ----------------------------------------------------------------------------
 
     async def _transcript(self) -> Transcript:
-        question = self._question
+        question = self.question
         if question.text is not None:
             return Transcript(question.text, self.language)
         return await transcribe(
@@ -275,6 +281,7 @@ class Reply:
     async def _say(self, sentence: str) -> None:
         """Have a sentence spoken; where no engine can, the client still has its text."""
         sound, studio = self.sound, self._studio
+        sentence = printable(sentence)
         await sound.room()
         sound.begin_sentence(sentence, self.task_id, self.language)
         try:
@@ -288,36 +295,14 @@ class Reply:
     async def _speak(self, sentence: str) -> None:
         sound = self.sound
         resampler = Resampler(self._studio.speaks.sample_rate_hz, sound.rate_hz)
-        odd = b""
+        speech = synthesize(self._studio, sentence, self.language)
         try:
-            async for chunk in self._spoken(sentence):
-                odd += chunk
-                whole = len(odd) // 2 * 2
-                sound.add(resampler.push(np.frombuffer(odd[:whole], dtype=np.int16)))
-                odd = odd[whole:]
-                await sound.room()
+            async with aclosing(speech):
+                async for samples in speech:
+                    sound.add(resampler.push(samples))
+                    await sound.room()
         finally:  # what came before a failure is sound
             sound.add(resampler.flush())
-
-    async def _spoken(self, sentence: str) -> AsyncIterator[bytes]:
-        """Yield the speech of a sentence.
-
-        Raises:
-            ProviderError: the voice failed, or nothing came of it for too long.
-
-        """
-        studio = self._studio
-        limit = studio.options.speak_timeout
-        stream = studio.speaks.speak(sentence, language=self.language)
-        while True:
-            try:
-                async with asyncio.timeout(limit):
-                    chunk = await anext(stream, None)
-            except TimeoutError:
-                raise ProviderError(f"the voice said nothing for {limit:g} s") from None
-            if chunk is None:
-                return
-            yield chunk
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -327,13 +312,13 @@ class Reply:
 
     def _log_not_understood(self, transcript: Transcript) -> None:
         """Say why, as far as the sound tells: too quiet, clipped, or with an offset."""
-        last = self._question.takes[-1] if self._question.takes else b""
+        last = self.question.takes[-1] if self.question.takes else b""
         levels = Levels.of(np.frombuffer(last, dtype=np.int16))
         _log.info(
             "voice_not_understood",
             **self._where,
             confidence=round(transcript.confidence, 3),
-            duration_ms=len(last) * 500 // self._question.rate_hz,
+            duration_ms=len(last) * 500 // self.question.rate_hz,
             peak=round(levels.peak, 4),
             clipped=round(levels.clipped, 4),
             offset=round(levels.offset, 4),

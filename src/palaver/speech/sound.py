@@ -94,7 +94,7 @@ class Sound:
 
     def add(self, samples: Samples) -> None:
         """Add sound to the sentence that was begun."""
-        if not len(samples):
+        if self.cut or not len(samples):
             return
         self._waiting += encode(samples, self._encoding)
         self._made += len(samples)

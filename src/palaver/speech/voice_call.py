@@ -36,7 +36,7 @@ from palaver.speech.heard import Heard, SpeechConfirmed, SpeechEnded, SpeechStar
 from palaver.speech.keypad import Keypad
 from palaver.speech.reply import Question
 from palaver.speech.studio import Studio
-from palaver.speech.transcription import transcribe
+from palaver.speech.transcription import is_language, transcribe
 from palaver.speech.turns import (
     CancelReply,
     Command,
@@ -51,9 +51,10 @@ from palaver.speech.turns import (
 __all__ = ["VoiceCall"]
 
 _log = structlog.get_logger("palaver.voice")
-_MAX_LANGUAGE: Final = 35
 _BETWEEN_MS: Final = 200
 """Silence between two utterances that may be one sentence."""
+_MAX_SECONDS: Final = 120
+"""Speech without an answer that is heard as one."""
 
 
 class VoiceCall:
@@ -88,8 +89,8 @@ class VoiceCall:
         self._keypad = Keypad(
             self._keyed_in, pause=options.digits_timeout, max_digits=options.max_digits
         )
-        self._entries: dict[SpeechEnded, str] = {}
-        self._judging: asyncio.Task[None] | None = None
+        self._entries: list[tuple[SpeechEnded, str]] = []
+        self._judging: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._spoken = False  # since the client said last that an utterance is over
         self._closed = False
@@ -117,8 +118,8 @@ class VoiceCall:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._judging is not None:
-            self._judging.cancel()
+        for judging in self._judging:
+            judging.cancel()
         self._keypad.stop()
         self._machine.close()
         self.answers.close()
@@ -129,7 +130,7 @@ class VoiceCall:
         """Take what the ear has found: it is told to the client, and turns are made of it."""
         for event in events:
             self._spoken |= isinstance(event, SpeechEnded) and not event.discarded
-            if not self._closed:
+            if self.session.open:
                 self._report(event)
                 self._do(self._machine.heard(event, self._call.now()))
 
@@ -188,8 +189,6 @@ class VoiceCall:
     def _report(self, event: Heard) -> None:
         """Tell the client what was heard here, and count it."""
         session, now = self.session, self._call.now()
-        if not session.open:
-            return
         if isinstance(event, SpeechEnded):
             session.speaking = False
             if not event.discarded:
@@ -222,9 +221,11 @@ class VoiceCall:
 
     def _keyed_in(self, digits: str) -> None:
         """Take keys for an utterance: what was keyed in interrupts, and is answered."""
+        if not self.session.open:
+            return
         at_ms = self._media_ms()
         entry = SpeechEnded(at_ms, at_ms, at_ms, "committed")
-        self._entries[entry] = digits
+        self._entries.append((entry, digits))
         self._do(self._machine.heard(entry, self._call.now()))
 
     def _media_ms(self) -> int:
@@ -244,10 +245,12 @@ class VoiceCall:
                 case ResumePlayback():
                     self.answers.resume(command.reply_id)
                 case Transcribe():
-                    judging = self._judge(command.utterance)
-                    self._judging = asyncio.create_task(judging, name="voice-judges")
+                    work = self._judge(command.utterance)
+                    judging = asyncio.create_task(work, name="voice-judges")
+                    self._judging.add(judging)
+                    judging.add_done_callback(self._judging.discard)
                 case DropUtterance():
-                    self._entries.pop(command.utterance, None)
+                    self._take_entry(command.utterance)
                     self._studio.metrics.turns.labels(command.reason).inc()
                     where = {"session_id": self.session.id, "reason": command.reason}
                     _log.info("voice_speech_dropped", **where)
@@ -256,15 +259,25 @@ class VoiceCall:
     def _start_turn(self, turn: StartTurn) -> None:
         utterance = turn.utterance
         before, self.answers.unanswered = self.answers.unanswered, None
-        keyed = self._entries.pop(utterance, None)
+        keyed = self._take_entry(utterance)
         rate_hz = self.session.config.audio.sample_rate
         takes: tuple[bytes, ...] = (utterance.audio,)
         if before is not None and before.audio:
             # The caller went on before there was an answer: that may be one sentence, or two.
-            between = bytes(2 * (rate_hz * _BETWEEN_MS // 1000))
-            takes = (before.audio + between + utterance.audio, utterance.audio)
+            cut = before.reason == "max_duration"  # in the middle of speech
+            between = bytes(0 if cut else 2 * (rate_hz * _BETWEEN_MS // 1000))
+            both = before.audio + between + utterance.audio
+            takes = (both[-2 * rate_hz * _MAX_SECONDS :], utterance.audio)
         question = Question(takes=takes, rate_hz=rate_hz, text=keyed)
         self.answers.begin(turn.reply_id, question, utterance)
+
+    def _take_entry(self, utterance: SpeechEnded) -> str | None:
+        """Return what was keyed in, where the utterance is that; two may look the same."""
+        for at, (entry, digits) in enumerate(self._entries):
+            if entry is utterance:
+                del self._entries[at]
+                return digits
+        return None
 
     async def _judge(self, utterance: SpeechEnded) -> None:
         """Find the words of a short utterance over an answer, for the backchannel filter."""
@@ -314,6 +327,6 @@ class VoiceCall:
 def _language(call: Call, studio: Studio) -> str | None:
     """Return what the caller speaks, where the client or the settings say it."""
     said = call.session.metadata.get("language")
-    if isinstance(said, str) and 0 < len(said) <= _MAX_LANGUAGE:
-        return said
+    if is_language(said):
+        return str(said)
     return studio.options.language
