@@ -31,6 +31,7 @@ class Reader:
         self._ports: dict[str, str] = {}
         self._output = ""
         self._task_id = ""
+        (folder / "examples").symlink_to(ROOT / "examples")
         (folder / ".curlrc").write_text("silent\nshow-error\nmax-time = 20\n", encoding="utf-8")
 
     def follow(self, block: Block) -> None:
@@ -124,6 +125,7 @@ class Reader:
         return f"{self._document.relative_to(ROOT)}:{block.line}"
 
 
+@pytest.mark.timeout(180)  # a call lasts as long as what is said in it
 @pytest.mark.parametrize("document", RUN, ids=lambda path: path.name)
 def test_what_a_document_tells_to_do_works(document: Path, tmp_path: Path, serve: Serve) -> None:
     """Who follows the document from its top to its end sees what it says."""
