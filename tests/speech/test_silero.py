@@ -108,14 +108,14 @@ def test_long_noise_wears_nobody_out(rate_hz: int) -> None:
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_both_forms_begin_anew_at_the_same_window(rate_hz: int) -> None:
-    """The model's memory is kept for two seconds, and is blank then if there is a pause."""
+    """The model's memory is kept for eight seconds, and is blank then if there is a pause."""
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    quiet = clipped(20 * np.random.default_rng(5).normal(size=rate_hz * 5))
+    quiet = clipped(20 * np.random.default_rng(5).normal(size=rate_hz * 10))
     ours = listen(detector(rate_hz), quiet)
     assert np.abs(ours - listen(SileroOnnxDetector(rate_hz), quiet)).max() < 1e-5
     kept = listen(SileroDetector(rate_hz, refresh_ms=None), quiet)
     differs = np.flatnonzero(ours != kept)
-    assert differs[0] == 63  # 2,016 ms: the first window after 2 s of pause
+    assert differs[0] == 250  # 8,000 ms: the first window after 8 s of pause
 
 
 @cache

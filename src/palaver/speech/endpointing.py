@@ -7,8 +7,10 @@ sides decide the same, whoever runs it and however fast the audio came.
 - It is *voiced* when, besides, the ring holds ``speech_ratio`` of speech, with this frame. Silence
   is counted from the last voiced frame, not from the last frame of speech: one noisy frame in a
   pause does not begin the pause anew. And it is counted from the frame, not from where the ring
-  has emptied, so that smoothing adds no delay: the decision comes ``silence_threshold_ms`` after
-  the last voiced frame, to the frame.
+  has emptied, so that smoothing adds no delay.
+- Only a voiced frame that is *firm* begins the silence anew: its probability is well above the
+  threshold. In noise a detector goes on hearing a voice that has ended, but less and less surely.
+  The decision comes ``silence_threshold_ms`` after the last firm frame, to the frame.
 """
 
 from __future__ import annotations
@@ -32,6 +34,10 @@ _FLOOR: Final = 0.01
 class EndpointingOptions:
     """What is not negotiated. Both sides keep the defaults, or they would disagree.
 
+    ``firmness`` is how much of the way from ``threshold`` to 1 a probability must have gone for
+    the silence to begin anew. At 0.7 (0.85, for a threshold of 0.5) turns in white and pink noise
+    of 5 dB end 105 ms after their silence (median), 150-160 at 0.5 and 200-220 at 0, and no turn of
+    the trial is split.
     ``hysteresis`` is how far below ``threshold`` a frame may be that follows a frame of speech. It
     is off: the page knows no such number, the ring and the silence bridge a dip as well, and with
     0.15 the end of 18 sentences came 40 to 50 ms later in white noise (0 to 10 dB) and 30 to 40 ms
@@ -41,8 +47,11 @@ class EndpointingOptions:
 
     hysteresis: float = 0.0
     max_utterance_ms: int = 30_000
+    firmness: float = 0.7
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.firmness <= 1.0:
+            raise ValueError(f"firmness must be 0-1, not {self.firmness}")
         if not 0.0 <= self.hysteresis <= 1.0:
             raise ValueError(f"hysteresis must be 0-1, not {self.hysteresis}")
         if self.max_utterance_ms < 1_000:
@@ -63,6 +72,9 @@ class Endpointer:
         "_confirmed",
         "_cut_frames",
         "_end_after",
+        "_firm",
+        "_firm_from",
+        "_firmness",
         "_floor",
         "_frame_ms",
         "_frames",
@@ -89,6 +101,8 @@ class Endpointer:
             raise ValueError(f"frame_ms must be one of 10, 20, 30, not {frame_ms}")
         self._frame_ms = frame_ms
         self._hysteresis = options.hysteresis
+        self._firmness = options.firmness
+        self._firm = False  # would the last frame begin the silence anew?
         self._cut_frames = -(-options.max_utterance_ms // frame_ms)
         self._frames = 0  # media time, in frames
         self._ring = 0  # one bit a frame, the newest lowest
@@ -135,11 +149,12 @@ class Endpointer:
         """Judge the next frame."""
         speech = probability >= (self._stay if self._before else self._threshold)
         self._before = speech
+        self._firm = probability >= self._firm_from
         return self._frame(speech)
 
     def skip(self, frames: int) -> Sequence[Heard]:
         """Let ``frames`` pass that never came: they are silence. The work is bounded."""
-        self._before = False
+        self._before = self._firm = False
         if not self._vad.enabled:
             self._frames += frames
             return _NOTHING
@@ -208,6 +223,7 @@ class Endpointer:
         # To a millionth, as in the digest (§11): two values that are one there decide the same.
         self._threshold = round(vad.threshold * _MILLION) / _MILLION
         self._stay = min(self._threshold, max(_FLOOR, self._threshold - self._hysteresis))
+        self._firm_from = self._threshold + self._firmness * (1 - self._threshold)
         size = vad.ring_buffer_frames
         self._bits = (1 << size) - 1
         self._needed = -(-round(vad.speech_ratio * _MILLION) * size // _MILLION)
@@ -233,6 +249,7 @@ class Endpointer:
         if voiced:
             self._voiced += 1
             self.voiced_frames += 1
+        if voiced and self._firm:
             self._silent = 0
         else:
             self._silent += 1

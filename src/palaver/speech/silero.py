@@ -38,8 +38,8 @@ _BLOCKS = (2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128)
 _SCALE = np.float32(1 / 32768)
 
 WINDOW_MS = 32
-REFRESH_MS = 2_000
-"""How old a stream's memory may be when a pause comes."""
+REFRESH_MS = 8_000
+"""How old a stream's memory may be when a pause comes. A younger one ends turns later in noise."""
 _CLEARLY_NONE = np.float32(0.1)
 _PAUSE_WINDOWS = 5  # one alone may be a dip inside a word
 _COUNTERS = 2  # windows since the memory was blank, and how many of the last ones were a pause
