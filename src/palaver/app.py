@@ -145,7 +145,7 @@ class App:
         if settings.asp_port is None:
             return None
         if self._listening is None:
-            self._listening = bind(settings.host, settings.asp_port, option="--set asp_port")
+            self._listening = bind(settings.host, settings.asp_port, option="--asp-port")
         return settings.host, self._listening.getsockname()[1]
 
     async def drain(self) -> None:

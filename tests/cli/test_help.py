@@ -10,6 +10,7 @@ def test_help(run: Run) -> None:
     for word in (
         "serve",
         "call",
+        "talk",
         "inspect",
         "doctor",
         "asp",
@@ -22,10 +23,23 @@ def test_help(run: Run) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("serve", ["--host", "--port", "--store", "--config", "--set", "--insecure", "TARGET"]),
+        (
+            "serve",
+            [
+                "--host",
+                "--port",
+                "--asp-port",
+                "--store",
+                "--config",
+                "--set",
+                "--insecure",
+                "TARGET",
+            ],
+        ),
         ("call", ["--wire", "--json", "--task", "--after", "--conversation", "URL", "TEXT"]),
         ("inspect", ["--json", "URL"]),
         ("doctor", ["--json", "--store", "--port", "--config"]),
+        ("talk", ["--save", "--vad", "--fast", "--timeline", "--mic", "--json", "URL", "FILE"]),
         ("asp debug", ["--json", "--vad", "--update", "--audio", "--legacy", "--version", "URL"]),
     ],
 )

@@ -333,7 +333,7 @@ def test_a_port_that_is_taken() -> None:
     """It is told before anything begins, with the setting that helps."""
     with bind("127.0.0.1", 0) as other:
         app = create_app([agent], Settings(store="memory:", asp_port=other.getsockname()[1]))
-        with pytest.raises(ConfigError, match="choose another with --set asp_port"):
+        with pytest.raises(ConfigError, match="choose another with --asp-port"):
             app.bind()
 
 

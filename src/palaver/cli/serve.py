@@ -30,13 +30,16 @@ _LAST_BREATH: Final = 1.0
 _SECRET = ("token", "secret", "password", "key")
 
 
-def serve(
+def serve(  # noqa: PLR0913 # typer reads the options of a command from its parameters
     target: Annotated[
         str | None, typer.Argument(help="module:agent to serve; none: the demo agent")
     ] = None,
     *,
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8080]")] = None,
+    asp_port: Annotated[
+        int | None, typer.Option(help="Second port, for calls alone, that takes more of them")
+    ] = None,
     store: Annotated[
         str | None, typer.Option(help="Path of a SQLite file, or memory: to keep nothing")
     ] = None,
@@ -54,7 +57,13 @@ def serve(
 ) -> None:
     """Serve an agent over A2A, all generations, and calls over ASP, until SIGTERM or Ctrl-C."""
     flags: dict[str, Any] = dict(_pair(given) for given in option or [])
-    given = {"host": host, "port": port, "store": store, "insecure": insecure or None}
+    given = {
+        "host": host,
+        "port": port,
+        "asp_port": asp_port,
+        "store": store,
+        "insecure": insecure or None,
+    }
     flags |= {name: value for name, value in given.items() if value is not None}
     settings = load_settings(flags, config)
     if print_config:
