@@ -98,8 +98,9 @@ class Ear:
         """Take audio whose first sample has the media time ``samples`` (``AudioBuffer.push``)."""
         if self.closed:
             return
-        self.buffer.push(payload, samples)
-        if not self.queued and self.buffer.ready:
+        buffer = self.buffer
+        buffer.push(payload, samples)
+        if buffer.end >= buffer.due and not self.queued:
             self._batch.enqueue(self)
 
     def commit(self) -> None:
@@ -172,6 +173,7 @@ class Batch:
         self._fallen: dict[Ear, None] = {}  # the first first
         self._no_return_before = 0.0
         self._timer: Timer | None = None
+        self._now = 0.0  # when a tick began, or was asked for: near enough for who waits
         self._looked = float("-inf")
         self._closed = False
 
@@ -227,11 +229,12 @@ class Batch:
 
     def enqueue(self, ear: Ear) -> None:
         """Put an ear that has a window into the line."""
-        ear.queued = True
-        ear.since = self._options.clock()
-        ear.lane.waiting.append(ear)
         if self._timer is None:
+            self._now = self._options.clock()
             self._timer = self._options.later(self._options.interval, self.tick)
+        ear.queued = True
+        ear.since = self._now
+        ear.lane.waiting.append(ear)
 
     def forget(self, ear: Ear) -> None:
         """Let go of an ear that was closed."""
@@ -251,7 +254,7 @@ class Batch:
 
     def _pass(self) -> None:
         options = self._options
-        started = options.clock()
+        self._now = started = options.clock()
         self._look(started)
         while any(lane.waiting for lane in self._order):
             for lane in self._order:
@@ -287,11 +290,12 @@ class Batch:
         for ear, probability in zip(ears, probabilities, strict=True):
             if ear.closed:
                 continue
-            ear.queued = False
-            events = ear.buffer.take(probability)
-            if ear.buffer.ready:
-                ear.queued = True
+            buffer = ear.buffer
+            events = buffer.take(probability)
+            if buffer.end >= buffer.due:
                 lane.waiting.append(ear)
+            else:
+                ear.queued = False
             if events:
                 ear.tell(list(events))
 
@@ -308,17 +312,23 @@ class Batch:
         """Return ears, a window of each, and ears that heard something without a window."""
         others: list[Ear] = []
         groups: dict[AudioEncoding, tuple[list[Ear], list[bytes | bytearray]]] = {}
-        count = 0
-        while lane.waiting and count < self._options.max_windows:
-            ear = lane.waiting.popleft()
+        last: AudioEncoding | None = None
+        ears: list[Ear] = []
+        windows: list[bytes | bytearray] = []
+        waiting, count, most = lane.waiting, 0, self._options.max_windows
+        while waiting and count < most:
+            ear = waiting.popleft()
             if ear.closed:
                 continue
-            window = ear.buffer.window()
+            buffer = ear.buffer
+            window = buffer.window()
             if window is None:
                 ear.queued = False
                 others.append(ear)
                 continue
-            ears, windows = groups.setdefault(ear.buffer.window_encoding, ([], []))
+            if buffer.window_encoding is not last:
+                last = buffer.window_encoding
+                ears, windows = groups.setdefault(last, ([], []))
             ears.append(ear)
             windows.append(window)
             count += 1

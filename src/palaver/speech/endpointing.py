@@ -145,12 +145,22 @@ class Endpointer:
 
     # --- what comes in ---------------------------------------------------------------------
 
-    def hear(self, probability: float) -> Sequence[Heard]:
-        """Judge the next frame."""
+    def hear(self, probability: float, frames: int = 1) -> Sequence[Heard]:
+        """Judge the next frame, or so many that have one probability: each is speech, or none."""
         speech = probability >= (self._stay if self._before else self._threshold)
         self._before = speech
+        if not (speech or self._ring or self._speaking):
+            self._frames += frames  # what most frames of a call are: silence after silence
+            return _NOTHING
         self._firm = probability >= self._firm_from
-        return self._frame(speech)
+        if self._speaking and self._goes_by(frames, speech=speech):
+            return _NOTHING
+        if frames == 1:
+            return self._frame(speech)
+        events: list[Heard] = []
+        for _ in range(frames):
+            events += self._frame(speech)
+        return events
 
     def skip(self, frames: int) -> Sequence[Heard]:
         """Let ``frames`` pass that never came: they are silence. The work is bounded."""
@@ -242,6 +252,30 @@ class Endpointer:
         if not ring or ring.bit_count() < self._needed or self._frames < self._full_at:
             return _NOTHING
         return self._begin() if self._vad.enabled else _NOTHING
+
+    def _goes_by(self, frames: int, *, speech: bool) -> bool:
+        """Let frames of an utterance pass at once; False: one of them may have a consequence."""
+        ring, bits = self._ring, self._bits
+        if speech and ring != bits:
+            return False  # not all of them need be voiced
+        voiced = self._voiced + frames if speech else self._voiced
+        silent = 0 if speech and self._firm else self._silent + frames
+        now = self._frames + frames
+        if (
+            silent >= self._end_after
+            or now - self._start >= self._cut_frames
+            or (voiced >= self._confirm_at and not self._confirmed)
+            or not self._vad.enabled
+        ):
+            return False
+        if speech:
+            self._voiced = voiced
+            self.voiced_frames += frames
+        else:
+            self._ring = (ring << frames) & bits
+        self._silent = silent
+        self._frames = now
+        return True
 
     def _go_on(self, *, voiced: bool) -> Sequence[Heard]:
         if not self._vad.enabled:

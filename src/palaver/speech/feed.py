@@ -28,8 +28,10 @@ class Feed:
         "_resampled",
         "_resampler",
         "_size",
+        "_window_bytes",
         "detector",
         "encoding",
+        "resamples",
         "stream",
         "window_end",
     )
@@ -38,18 +40,16 @@ class Feed:
         self._kept = kept
         self._size = detector.window_samples
         other = detector.sample_rate_hz != rate_hz
+        self._window_bytes = detector.window_samples * kept.sample_bytes
         self._resampler = Resampler(rate_hz, detector.sample_rate_hz) if other else None
+        self.resamples = other
+        """Whether the detector has another rate."""
         self._resampled = bytearray()  # what no window has taken yet
         self.detector = detector
         self.encoding = AudioEncoding.PCM_S16LE if other else kept.encoding
         """How windows are written: as the session's audio is, but resampled audio is PCM."""
         self.stream = detector.open()
         self._begin(at)
-
-    @property
-    def resamples(self) -> bool:
-        """Whether the detector has another rate."""
-        return self._resampler is not None
 
     @property
     def needs_from(self) -> int:
@@ -88,7 +88,9 @@ class Feed:
         if self.window_end > end:
             return None
         self._asked = True
-        return self._kept.raw(self.window_end - self._size, self.window_end)
+        kept = self._kept
+        stop = (self.window_end - kept.first) * kept.sample_bytes
+        return kept.data[stop - self._window_bytes : stop]
 
     def judged(self) -> bool:
         """Go on to the next window. False if this one was forgotten since it was given."""

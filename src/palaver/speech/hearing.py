@@ -114,6 +114,36 @@ class AudioBuffer:
 
     """
 
+    __slots__ = (
+        "_ahead",
+        "_at",
+        "_audio",
+        "_events",
+        "_feed",
+        "_frame",
+        "_frame_samples",
+        "_keep_audio",
+        "_kept",
+        "_least_kept",
+        "_longest",
+        "_manual_from",
+        "_marks",
+        "_per_ms",
+        "_plain",
+        "_probability",
+        "_rate_hz",
+        "_sample_bytes",
+        "_silence",
+        "_trim_at",
+        "_utterance_at",
+        "detector",
+        "due",
+        "end",
+        "endpointer",
+        "stream",
+        "window_encoding",
+    )
+
     def __init__(
         self,
         audio: AudioConfig,
@@ -137,8 +167,11 @@ class AudioBuffer:
         self._keep_audio = keep_audio
         self._longest = options.max_utterance_ms * self._per_ms
 
-        self._media = 0  # media time of the next sample to come
-        self._end = 0  # position after the last sample that came
+        self.end = 0
+        """Position after the last sample that came."""
+        self.due = 0
+        """``end`` from which on there is something to judge."""
+        self._ahead = 0  # how far media time is ahead of ``end``: what was left out of long gaps
         self._frame = 0  # the next frame to judge, in media time …
         self._at = 0  # … and the position of its first sample
         self._marks = _Marks()
@@ -168,11 +201,12 @@ class AudioBuffer:
             odd, count = count & 1, count >> 1
             if odd:
                 raise ValueError(f"{len(payload)} bytes of {self._kept.encoding}: a sample has 2")
-        if samples > self._media:
-            self._jump(samples - self._media)
-        self._audio += payload
-        self._media += count
-        self._end += count
+        gap = samples - self.end - self._ahead
+        if gap > 0:
+            self._jump(gap)
+        audio = self._audio
+        audio += payload
+        self.end += count
 
     def commit(self) -> Sequence[Heard]:
         """End the utterance with what has been pushed so far (``audio.end``).
@@ -180,7 +214,7 @@ class AudioBuffer:
         Returns what is heard by that; nothing where audio before it waits for the detector: then
         it comes with ``take``.
         """
-        self._marks.add(_Mark(self._media // self._frame_samples, self._end))
+        self._marks.add(_Mark((self.end + self._ahead) // self._frame_samples, self.end))
         self._settle()
         return self.heard()
 
@@ -205,20 +239,20 @@ class AudioBuffer:
     def close(self) -> None:
         """Give back what the detector holds, and the audio."""
         self.stream.close()
-        self._kept.let_go(self._end)
-        self._due = _NEVER
+        self._kept.let_go(self.end)
+        self.due = _NEVER
 
     # --- what is to be judged ----------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
         """Whether there is something to judge: it is time to ask for a window."""
-        return self._end >= self._due
+        return self.end >= self.due
 
     @property
     def backlog_ms(self) -> int:
         """Audio (ms) that was pushed and not judged yet."""
-        return (self._end - self._at) * 1000 // self._rate_hz
+        return (self.end - self._at) * 1000 // self._rate_hz
 
     @property
     def held_bytes(self) -> int:
@@ -227,22 +261,35 @@ class AudioBuffer:
 
     def window(self) -> bytes | bytearray | None:
         """Return the audio of the next window to judge. Where there is none, ask ``heard()``."""
-        if self._feed.resamples or self._marks.marks:
+        if self._plain and not self._marks.marks:
+            window = self._feed.window(self.end)
+        else:
             self._settle()
-        if self.endpointer.enabled:
-            window = self._feed.window(min(self._end, self._marks.gap_at))
-            if window is not None:
-                return window
-        self._settle()  # frames that no window is complete in
-        return None
+            window = None
+            if self.endpointer.enabled:
+                window = self._feed.window(min(self.end, self._marks.gap_at))
+        if window is None:
+            self._settle()  # frames that no window is complete in
+        return window
 
     def take(self, probability: float) -> Sequence[Heard]:
         """Take the probability of the window that ``window()`` gave; return what is heard by it."""
-        if self._at + self._frame_samples < self._feed.window_end:
-            self._settle()  # frames that were complete before this window was
-        if self._feed.judged():  # if not, a gap or a switch has come in between: it judges no frame
-            self._probability = probability
-        self._settle()
+        feed = self._feed
+        if self._plain and not self._marks.marks:
+            complete = feed.window_end
+            if feed.judged():
+                self._hear(complete - 1)  # frames that were complete before this window was
+                self._probability = probability
+            self.due = complete = feed.window_end
+            self._hear(complete - 1 if complete <= self.end else self.end)
+            if len(self._audio) > self._trim_at:
+                self._trim()
+        else:
+            if self._at + self._frame_samples < feed.window_end:
+                self._settle()
+            if feed.judged():  # if not, a gap or a switch has come in between: it judges no frame
+                self._probability = probability
+            self._settle()
         return self.heard() if self._events else _NOTHING
 
     def heard(self) -> Sequence[Heard]:
@@ -254,7 +301,7 @@ class AudioBuffer:
 
     def levels(self) -> Levels:
         """Return how loud the audio is that is still held: the last second or more."""
-        return Levels.of(self._kept.samples(self._kept.first, self._end))
+        return Levels.of(self._kept.samples(self._kept.first, self.end))
 
     # --- gaps, commits and switches ------------------------------------------------------------
 
@@ -264,20 +311,20 @@ class AudioBuffer:
         if missing <= _GAP_HEARD_MS * self._per_ms:
             self._fill(missing)
             return
-        begun = -self._media % frame
+        begun = -(self.end + self._ahead) % frame
         self._fill(begun)
         frames, rest = divmod(missing - begun, frame)
         kept = min(frames, _GAP_KEPT_MS * self._per_ms // frame)
-        self._marks.add(_Mark(self._media // frame, self._end, missing=frames, kept=kept))
+        first = (self.end + self._ahead) // frame
+        self._marks.add(_Mark(first, self.end, missing=frames, kept=kept))
         self._fill(kept * frame)
-        self._media += (frames - kept) * frame
+        self._ahead += (frames - kept) * frame
         self._fill(rest)
-        self._due = 0  # what ends by it needs no window
+        self.due = 0  # what ends by it needs no window
 
     def _fill(self, samples: int) -> None:
         self._audio += self._silence * samples
-        self._media += samples
-        self._end += samples
+        self.end += samples
 
     def _apply(self, mark: _Mark) -> None:
         if mark.missing:
@@ -287,6 +334,7 @@ class AudioBuffer:
                 self._manual_from = self._at
                 self._forget()
             self.endpointer.switch(mark.vad)
+            self._plain = mark.vad.enabled and not self._feed.resamples
         elif self.endpointer.enabled:
             self._tell(self.endpointer.commit())
         else:
@@ -311,6 +359,7 @@ class AudioBuffer:
 
     def _take_detector(self, detector: Detector) -> None:
         self._feed = Feed(detector, self._rate_hz, self._kept, self._at)
+        self._plain = self.endpointer.enabled and not self._feed.resamples
         self.detector = detector
         """Who judges its windows …"""
         self.stream = self._feed.stream
@@ -331,10 +380,10 @@ class AudioBuffer:
                 self._apply(self._marks.take())
                 continue
             end = self._at + size
-            if end > self._end:
+            if end > self.end:
                 break
             if not endpointer.enabled:
-                frames = self._marks.frames_from(self._frame, (self._end - self._at) // size)
+                frames = self._marks.frames_from(self._frame, (self.end - self._at) // size)
                 endpointer.skip(frames)
                 self._frame += frames
                 self._at += frames * size
@@ -347,11 +396,22 @@ class AudioBuffer:
             if events:
                 self._tell(events)
         if not endpointer.enabled:
-            self._due = self._end + self._rate_hz  # now and then, to let go of old audio
+            self.due = self.end + self._rate_hz  # now and then, to let go of old audio
         else:
-            self._due = self._at + size if feed.resamples else feed.window_end
+            self.due = self._at + size if feed.resamples else feed.window_end
         if len(self._audio) > self._trim_at:
             self._trim()
+
+    def _hear(self, until: int) -> None:
+        """Judge the frames that end by a position, all of them by the probability that there is."""
+        size = self._frame_samples
+        frames = (until - self._at) // size
+        if frames:
+            self._frame += frames
+            self._at += frames * size
+            events = self.endpointer.hear(self._probability, frames)
+            if events:
+                self._tell(events)
 
     # --- the audio of an utterance ---------------------------------------------------------------
 
@@ -395,6 +455,8 @@ class AudioBuffer:
 class StreamingVAD(AudioBuffer):
     """The same at the other end: it detects at once, and keeps no audio unless asked to."""
 
+    __slots__ = ()
+
     def __init__(
         self,
         audio: AudioConfig,
@@ -413,7 +475,7 @@ class StreamingVAD(AudioBuffer):
             ValueError: a part of a sample.
 
         """
-        self.push(payload, self._media if samples is None else samples)
+        self.push(payload, self.end + self._ahead if samples is None else samples)
         events: list[Heard] = []
         while (window := self.window()) is not None:
             size = self.detector.window_samples
