@@ -143,6 +143,11 @@ class Endpointer:
         """What is run."""
         return self._vad
 
+    @property
+    def quiet_below(self) -> float:
+        """Below this probability a frame changes nothing but the time; 0 where any frame may."""
+        return 0.0 if self._speaking or self._ring or self._before else self._threshold
+
     # --- what comes in ---------------------------------------------------------------------
 
     def hear(self, probability: float, frames: int = 1) -> Sequence[Heard]:

@@ -131,6 +131,7 @@ class AudioBuffer:
         "_per_ms",
         "_plain",
         "_probability",
+        "_quiet_below",
         "_rate_hz",
         "_sample_bytes",
         "_silence",
@@ -178,6 +179,9 @@ class AudioBuffer:
         self._utterance_at = 0  # where the audio of the open utterance begins
         self._manual_from = 0  # where it begins with detection off
         self._probability = 0.0
+        # Below this, frames of a silence are only counted, and that when it is over; 0: there is
+        # none that they could go on.
+        self._quiet_below = 0.0
         self._events: list[Heard] = []
         self._least_kept = 4 * _REACH_MS * self._per_ms * self._sample_bytes
         self._trim_at = self._least_kept
@@ -214,7 +218,7 @@ class AudioBuffer:
         Returns what is heard by that; nothing where audio before it waits for the detector: then
         it comes with ``take``.
         """
-        self._marks.add(_Mark((self.end + self._ahead) // self._frame_samples, self.end))
+        self._put(_Mark((self.end + self._ahead) // self._frame_samples, self.end))
         self._settle()
         return self.heard()
 
@@ -227,7 +231,9 @@ class AudioBuffer:
         """
         if errors := vad.validate():
             raise ValueError("; ".join(errors))
-        self._marks.add(_Mark(-(-samples // self._frame_samples), vad=vad))
+        self._put(_Mark(-(-samples // self._frame_samples), vad=vad))
+        if not self.endpointer.enabled:
+            self.due = 0  # where detection begins, look at once: not when there is much to drop
 
     def use(self, detector: Detector) -> None:
         """Go on with another detector, from the next frame on. It begins without a memory."""
@@ -252,6 +258,7 @@ class AudioBuffer:
     @property
     def backlog_ms(self) -> int:
         """Audio (ms) that was pushed and not judged yet."""
+        self._catch_up()
         return (self.end - self._at) * 1000 // self._rate_hz
 
     @property
@@ -261,7 +268,7 @@ class AudioBuffer:
 
     def window(self) -> bytes | bytearray | None:
         """Return the audio of the next window to judge. Where there is none, ask ``heard()``."""
-        if self._plain and not self._marks.marks:
+        if self._plain:
             window = self._feed.window(self.end)
         else:
             self._settle()
@@ -275,21 +282,28 @@ class AudioBuffer:
     def take(self, probability: float) -> Sequence[Heard]:
         """Take the probability of the window that ``window()`` gave; return what is heard by it."""
         feed = self._feed
-        if self._plain and not self._marks.marks:
-            complete = feed.window_end
-            if feed.judged():
-                self._hear(complete - 1)  # frames that were complete before this window was
-                self._probability = probability
-            self.due = complete = feed.window_end
-            self._hear(complete - 1 if complete <= self.end else self.end)
-            if len(self._audio) > self._trim_at:
-                self._trim()
-        else:
-            if self._at + self._frame_samples < feed.window_end:
-                self._settle()
+        if not self._plain:
+            self._settle()  # frames that were complete before this window was
             if feed.judged():  # if not, a gap or a switch has come in between: it judges no frame
                 self._probability = probability
             self._settle()
+            return self.heard()
+        before = feed.window_end - 1
+        if feed.judged():
+            if probability < self._quiet_below:
+                self._probability = probability
+                self.due = feed.window_end
+                if len(self._audio) > self._trim_at:
+                    self._settle()
+                return _NOTHING
+            self._hear(before)
+            self._probability = probability
+        self.due = after = feed.window_end
+        self._hear(after - 1 if after <= self.end else self.end)
+        below = self.endpointer.quiet_below
+        self._quiet_below = below if probability < below else 0.0
+        if len(self._audio) > self._trim_at:
+            self._trim()
         return self.heard() if self._events else _NOTHING
 
     def heard(self) -> Sequence[Heard]:
@@ -316,11 +330,16 @@ class AudioBuffer:
         frames, rest = divmod(missing - begun, frame)
         kept = min(frames, _GAP_KEPT_MS * self._per_ms // frame)
         first = (self.end + self._ahead) // frame
-        self._marks.add(_Mark(first, self.end, missing=frames, kept=kept))
+        self._put(_Mark(first, self.end, missing=frames, kept=kept))
         self._fill(kept * frame)
         self._ahead += (frames - kept) * frame
         self._fill(rest)
         self.due = 0  # what ends by it needs no window
+
+    def _put(self, mark: _Mark) -> None:
+        self._catch_up()
+        self._marks.add(mark)
+        self._plain = False
 
     def _fill(self, samples: int) -> None:
         self._audio += self._silence * samples
@@ -334,7 +353,6 @@ class AudioBuffer:
                 self._manual_from = self._at
                 self._forget()
             self.endpointer.switch(mark.vad)
-            self._plain = mark.vad.enabled and not self._feed.resamples
         elif self.endpointer.enabled:
             self._tell(self.endpointer.commit())
         else:
@@ -359,7 +377,6 @@ class AudioBuffer:
 
     def _take_detector(self, detector: Detector) -> None:
         self._feed = Feed(detector, self._rate_hz, self._kept, self._at)
-        self._plain = self.endpointer.enabled and not self._feed.resamples
         self.detector = detector
         """Who judges its windows …"""
         self.stream = self._feed.stream
@@ -373,6 +390,7 @@ class AudioBuffer:
 
     def _settle(self) -> None:
         """Do all that can be done without another probability."""
+        self._catch_up()
         endpointer, feed, size = self.endpointer, self._feed, self._frame_samples
         marks = self._marks.marks
         while True:
@@ -399,8 +417,16 @@ class AudioBuffer:
             self.due = self.end + self._rate_hz  # now and then, to let go of old audio
         else:
             self.due = self._at + size if feed.resamples else feed.window_end
+        # Only then frames have nothing to wait for but windows, each of which decides some.
+        self._plain = endpointer.enabled and not feed.resamples and not marks
         if len(self._audio) > self._trim_at:
             self._trim()
+
+    def _catch_up(self) -> None:
+        """Judge the frames of a silence that has gone on."""
+        if self._quiet_below:
+            self._quiet_below = 0.0
+            self._hear(min(self._feed.window_end - 1, self.end))
 
     def _hear(self, until: int) -> None:
         """Judge the frames that end by a position, all of them by the probability that there is."""
