@@ -1,0 +1,1 @@
+"""ASAP 1.1, the Async Simple Agent Protocol: one agent asks another."""
