@@ -26,7 +26,8 @@
     ├── TaskFinished        -32030  asap:task/already_completed
     ├── ServerBusy          -32031  asap:transport/thread_pool_exhausted   HTTP 503
     ├── ReplyTimeout        -32033  asap:execution/task_timeout
-    └── RateLimited            429  asap:resource/rate_limited             HTTP 429
+    ├── RateLimited            429  asap:resource/rate_limited             HTTP 429
+    └── PeerAnswered        what a peer answered, word for word
 
 The numbers below -32603 are those of ASAP 2.2, by their bands; 1.1 has none for them. Where no
 HTTP status stands the answer is a 200, as JSON-RPC has it. A message is the text of its class,
@@ -38,7 +39,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -62,6 +63,7 @@ __all__ = [
     "MessageRateExceeded",
     "MethodNotFound",
     "ParseError",
+    "PeerAnswered",
     "RateLimited",
     "ReplyTimeout",
     "SenderMismatch",
@@ -88,11 +90,11 @@ class AsapError(errors.PalaverError):
 
     """
 
-    code: ClassVar[int]
-    uri: ClassVar[str]
-    text: ClassVar[str]
-    status: ClassVar[int] = 200
-    recoverable: ClassVar[bool] = False
+    code: int
+    uri: str
+    text: str
+    status: int = 200
+    recoverable: bool = False
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class AsapError(errors.PalaverError):
         """Return what stands in ``error.data`` beside what every error says there."""
         return {}
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> Any:
         """Return ``error.data``: the shape of 1.1, and ``recoverable`` as 2.2 has it."""
         said: dict[str, Any] = {
             "error": self.text,
@@ -382,6 +384,31 @@ class RateLimited(AsapError):
     def members(self) -> dict[str, Any]:
         """Return the limit, where it has a name."""
         return {"limit": self.details["limit"]} if "limit" in self.details else {}
+
+
+class PeerAnswered(AsapError):
+    """What a peer answered: its number, its text, its data."""
+
+    text = "The peer refused"
+
+    def __init__(self, answer: ErrorObject, *, request_id: str | int | None = None) -> None:
+        said = answer.data if isinstance(answer.data, dict) else {}
+        details, wait = said.get("details"), said.get("retry_after")
+        super().__init__(
+            details=details if isinstance(details, dict) else None,
+            request_id=request_id,
+            retry_after=wait if isinstance(wait, int | float) and wait >= 0 else None,
+        )
+        self.answer = answer
+        self.code = answer.code
+        self.uri = said["code"] if isinstance(said.get("code"), str) else ""
+        self.recoverable = said.get("recoverable") is True
+        self.message = answer.message
+        self.args = (answer.message,)
+
+    def data(self) -> Any:
+        """Return ``error.data`` as it came."""
+        return self.answer.data
 
 
 # --- what the engine refuses -----------------------------------------------------------------

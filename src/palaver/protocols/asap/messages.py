@@ -225,7 +225,7 @@ def _file_uri(value: str) -> str:
     """Refuse what leads into file systems (spec §5)."""
     if ".." in value:
         raise ValueError("must not contain ..")
-    if value.lower().startswith("file:"):
+    if value.strip().lower().startswith("file:"):
         raise ValueError("must not be a file: URI")
     return value
 
@@ -414,9 +414,7 @@ class TaskResponse(AsapModel):
 
 
 def _with_percent(value: dict[str, Any]) -> dict[str, Any]:
-    percent = value.get("percent")
-    if percent is None:
-        return value
+    percent = value.get("percent", 0)
     if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
         raise ValueError("percent must be a number from 0 to 100")
     return value
