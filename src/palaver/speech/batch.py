@@ -35,6 +35,8 @@ OnFallback: TypeAlias = Callable[[str, bool], None]
 
 _NAMED: Final = 20
 """Sessions that one line of the log names."""
+_SHORTER: Final = 16
+"""A line gets shorter if the next look finds it ``max_delay`` divided by this less behind."""
 _log = structlog.get_logger("palaver.speech")
 
 
@@ -59,7 +61,8 @@ class BatchOptions:
     """How the line passes; times in seconds.
 
     ``max_windows`` are judged in one call of a detector. A session that is ``max_delay`` behind
-    is late. For ``fallback_time`` after a session fell back none returns.
+    is late; it falls back unless the line gets shorter. For ``fallback_time`` after a session fell
+    back none returns.
     """
 
     interval: float = 0.010
@@ -175,6 +178,7 @@ class Batch:
         self._timer: Timer | None = None
         self._now = 0.0  # when a tick began, or was asked for: near enough for who waits
         self._looked = float("-inf")
+        self._behind = 0.0  # who was furthest behind then
         self._closed = False
 
     def open(
@@ -351,10 +355,14 @@ class Batch:
             key=lambda pair: -pair[0],
         )
         late = [ear for lag, ear in behind if lag > options.max_delay and ear.lane.cheaper]
+        before, self._behind = self._behind, behind[0][0] if behind else 0.0
         if late:
-            # A part of them: what they no longer need may be room enough for the others.
-            self._fall_back(late[: -(-len(late) // 4)], behind[0][0], now)
-        elif not behind or behind[0][0] < options.max_delay / 4:
+            # After a stall of the process the line gets shorter by itself: there is room enough.
+            shorter = self._behind < before - options.max_delay / _SHORTER
+            if before > options.max_delay and not shorter:
+                # A part of them: what they no longer need may be room enough for the others.
+                self._fall_back(late[: -(-len(late) // 4)], self._behind, now)
+        elif self._behind < options.max_delay / 4:
             ear = next(iter(self._fallen), None)
             if ear is not None and now >= self._no_return_before:
                 # One at a time, and then see what that has done.

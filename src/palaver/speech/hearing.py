@@ -10,9 +10,8 @@ audio of the next window, ``take()`` its probability. ``StreamingVAD`` does both
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -25,6 +24,7 @@ from palaver.speech.feed import Feed
 from palaver.speech.heard import Heard, SpeechEnded, SpeechStarted
 from palaver.speech.kept_audio import KeptAudio
 from palaver.speech.levels import Levels
+from palaver.speech.marks import NEVER, Mark, Marks
 
 __all__ = ["AudioBuffer", "Levels", "StreamingVAD", "detector_rate_hz", "read_windows"]
 
@@ -37,7 +37,6 @@ _GAP_KEPT_MS: Final = 3_000
 """Of a longer gap so much silence is kept: more than any open utterance, tail and prefix reach."""
 _REACH_MS: Final = 900
 """How far before now an onset and its prefix may reach: 10 frames of 30 ms, 500 ms, some room."""
-_NEVER: Final = 1 << 62
 _AS_USUAL: Final = EndpointingOptions()
 
 
@@ -51,53 +50,6 @@ def read_windows(
 ) -> Samples:
     """Return windows of ``samples`` samples, all in ``encoding``, as one array [N, samples]."""
     return decode(b"".join(windows), encoding).reshape(len(windows), samples)
-
-
-@dataclass(slots=True)
-class _Mark:
-    """What happens before ``frame`` is judged: a commit, a switch to ``vad``, or missing frames."""
-
-    frame: int
-    position: int = 0
-    vad: VADConfig | None = None
-    missing: int = 0
-    kept: int = 0
-    """Of the missing frames, how many are in the audio, as silence."""
-
-
-class _Marks:
-    """What is to happen, in the order of its frames."""
-
-    __slots__ = ("gap_at", "marks")
-
-    def __init__(self) -> None:
-        self.marks: list[_Mark] = []
-        self.gap_at = _NEVER
-        """Position of the next gap: no window crosses it."""
-
-    def add(self, mark: _Mark) -> None:
-        """Put a mark behind those of the same frame."""
-        insort(self.marks, mark, key=lambda one: one.frame)
-        self._find_gap()
-
-    def take(self) -> _Mark:
-        """Take the first."""
-        mark = self.marks.pop(0)
-        self._find_gap()
-        return mark
-
-    def put_back(self, mark: _Mark) -> None:
-        """Put back what is left of a mark, behind the one that came in between."""
-        self.marks.insert(1, mark)
-        self._find_gap()
-
-    def frames_from(self, frame: int, frames: int) -> int:
-        """Return how many of ``frames`` from ``frame`` on are before the first mark."""
-        return min(frames, max(0, self.marks[0].frame - frame)) if self.marks else frames
-
-    def _find_gap(self) -> None:
-        gaps = (mark.position for mark in self.marks if mark.missing)
-        self.gap_at = next(gaps, _NEVER)
 
 
 class AudioBuffer:
@@ -175,7 +127,7 @@ class AudioBuffer:
         self._ahead = 0  # how far media time is ahead of ``end``: what was left out of long gaps
         self._frame = 0  # the next frame to judge, in media time …
         self._at = 0  # … and the position of its first sample
-        self._marks = _Marks()
+        self._marks = Marks()
         self._utterance_at = 0  # where the audio of the open utterance begins
         self._manual_from = 0  # where it begins with detection off
         self._probability = 0.0
@@ -218,7 +170,7 @@ class AudioBuffer:
         Returns what is heard by that; nothing where audio before it waits for the detector: then
         it comes with ``take``.
         """
-        self._put(_Mark((self.end + self._ahead) // self._frame_samples, self.end))
+        self._put(Mark((self.end + self._ahead) // self._frame_samples, self.end))
         self._settle()
         return self.heard()
 
@@ -231,7 +183,7 @@ class AudioBuffer:
         """
         if errors := vad.validate():
             raise ValueError("; ".join(errors))
-        self._put(_Mark(-(-samples // self._frame_samples), vad=vad))
+        self._put(Mark(-(-samples // self._frame_samples), vad=vad))
         if not self.endpointer.enabled:
             self.due = 0  # where detection begins, look at once: not when there is much to drop
 
@@ -246,7 +198,7 @@ class AudioBuffer:
         """Give back what the detector holds, and the audio."""
         self.stream.close()
         self._kept.let_go(self.end)
-        self.due = _NEVER
+        self.due = NEVER
 
     # --- what is to be judged ----------------------------------------------------------------
 
@@ -330,13 +282,13 @@ class AudioBuffer:
         frames, rest = divmod(missing - begun, frame)
         kept = min(frames, _GAP_KEPT_MS * self._per_ms // frame)
         first = (self.end + self._ahead) // frame
-        self._put(_Mark(first, self.end, missing=frames, kept=kept))
+        self._put(Mark(first, self.end, missing=frames, kept=kept))
         self._fill(kept * frame)
         self._ahead += (frames - kept) * frame
         self._fill(rest)
         self.due = 0  # what ends by it needs no window
 
-    def _put(self, mark: _Mark) -> None:
+    def _put(self, mark: Mark) -> None:
         self._catch_up()
         self._marks.add(mark)
         self._plain = False
@@ -345,7 +297,7 @@ class AudioBuffer:
         self._audio += self._silence * samples
         self.end += samples
 
-    def _apply(self, mark: _Mark) -> None:
+    def _apply(self, mark: Mark) -> None:
         if mark.missing:
             self._skip(mark)
         elif mark.vad is not None:
@@ -361,7 +313,7 @@ class AudioBuffer:
             self._manual_from = mark.position if events else self._manual_from
             self._tell(events, max(start, mark.position - self._longest), mark.position)
 
-    def _skip(self, gap: _Mark) -> None:
+    def _skip(self, gap: Mark) -> None:
         # A switch or a commit may stand in the middle of the gap.
         passed = self._marks.frames_from(self._frame, gap.missing)
         self._tell(self.endpointer.skip(passed))
@@ -370,7 +322,7 @@ class AudioBuffer:
         self._at += kept * self._frame_samples
         if passed < gap.missing:
             left, kept = gap.missing - passed, gap.kept - kept
-            self._marks.put_back(_Mark(self._frame, self._at, missing=left, kept=kept))
+            self._marks.put_back(Mark(self._frame, self._at, missing=left, kept=kept))
         self._forget()
 
     # --- judging -------------------------------------------------------------------------------
