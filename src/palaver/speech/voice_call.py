@@ -33,6 +33,7 @@ from palaver.speech.answers import Answers, Outcome
 from palaver.speech.batch import Ear, OnHeard
 from palaver.speech.conversation import Conversation
 from palaver.speech.heard import Heard, SpeechConfirmed, SpeechEnded, SpeechStarted
+from palaver.speech.joining import join
 from palaver.speech.keypad import Keypad
 from palaver.speech.reply import Question
 from palaver.speech.studio import Studio
@@ -51,10 +52,8 @@ from palaver.speech.turns import (
 __all__ = ["VoiceCall"]
 
 _log = structlog.get_logger("palaver.voice")
-_BETWEEN_MS: Final = 200
-"""Silence between two utterances that may be one sentence."""
-_MAX_SECONDS: Final = 120
-"""Speech without an answer that is heard as one."""
+_JUDGED: Final = 0.1
+"""Seconds until it is looked again whether all that came before was judged."""
 
 
 class VoiceCall:
@@ -92,6 +91,7 @@ class VoiceCall:
         self._entries: list[tuple[SpeechEnded, str]] = []
         self._judging: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._judged: asyncio.TimerHandle | None = None
         self._spoken = False  # since the client said last that an utterance is over
         self._closed = False
 
@@ -116,8 +116,9 @@ class VoiceCall:
         """Let go: the call is over. A task that works goes on; one that asks is cancelled."""
         del event
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._judged):
+            if timer is not None:
+                timer.cancel()
         for judging in self._judging:
             judging.cancel()
         self._keypad.stop()
@@ -153,16 +154,31 @@ class VoiceCall:
         """End the utterance, because the client says so."""
         speaking = self._ear.buffer.endpointer.speaking
         self._ear.commit()
-        if not (speaking or self._spoken or self._ear.buffer.ready):
-            levels = self._ear.buffer.levels()
-            _log.info(
-                "voice_commit_without_speech",
-                session_id=self.session.id,
-                peak=round(levels.peak, 4),
-                clipped=round(levels.clipped, 4),
-                offset=round(levels.offset, 4),
-            )
+        if not (speaking or self._spoken):
+            self._note_nothing_said()
         self._spoken = False
+
+    def _note_nothing_said(self) -> None:
+        """Log that the client took for an utterance what was none, once all of it was judged."""
+        buffer = self._ear.buffer
+        if buffer.ready:
+            if self._judged is None:
+                loop = asyncio.get_running_loop()
+                self._judged = loop.call_later(_JUDGED, self._all_judged)
+            return
+        levels = buffer.levels()
+        _log.info(
+            "voice_commit_without_speech",
+            session_id=self.session.id,
+            peak=round(levels.peak, 4),
+            clipped=round(levels.clipped, 4),
+            offset=round(levels.offset, 4),
+        )
+
+    def _all_judged(self) -> None:
+        self._judged = None
+        if not self._spoken:
+            self._note_nothing_said()
 
     def _take_report(self, message: AudioSpeechStartMessage | AudioSpeechEndMessage) -> None:
         """Take what the client's detector found.
@@ -264,10 +280,7 @@ class VoiceCall:
         takes: tuple[bytes, ...] = (utterance.audio,)
         if before is not None and before.audio:
             # The caller went on before there was an answer: that may be one sentence, or two.
-            cut = before.reason == "max_duration"  # in the middle of speech
-            between = bytes(0 if cut else 2 * (rate_hz * _BETWEEN_MS // 1000))
-            both = before.audio + between + utterance.audio
-            takes = (both[-2 * rate_hz * _MAX_SECONDS :], utterance.audio)
+            takes = (join(before, utterance, rate_hz), utterance.audio)
         question = Question(takes=takes, rate_hz=rate_hz, text=keyed)
         self.answers.begin(turn.reply_id, question, utterance)
 
