@@ -12,16 +12,18 @@ from hypothesis import strategies as st
 
 from palaver.protocols.asp.config import VADConfig
 from palaver.speech.endpointing import Endpointer, EndpointingOptions
-from palaver.speech.heard import EndReason, Heard, SpeechConfirmed, SpeechEnded, SpeechStarted
+from palaver.speech.heard import Heard, SpeechConfirmed, SpeechEnded, SpeechStarted
+from tests.speech.endpointing_rules import by_the_rules
 
-SPEECH, SILENCE = 0.9, 0.1
+FIRM, WEAK, SILENCE = 0.9, 0.6, 0.1
+AS_USUAL = EndpointingOptions()
 VAD = VADConfig()
 """500 ms of silence, 250 ms of speech, 2 of 5 frames, threshold 0.5, 300 ms of prefix."""
 
 
 def flags(text: str) -> list[float]:
-    """Return a probability per character: ``#`` is speech, all else is none."""
-    return [SPEECH if one == "#" else SILENCE for one in text]
+    """Return a probability per character: ``#`` is firm speech, ``~`` is weak, all else is none."""
+    return [{"#": FIRM, "~": WEAK}.get(one, SILENCE) for one in text]
 
 
 def hear(endpointer: Endpointer, text: str) -> list[Heard]:
@@ -29,9 +31,14 @@ def hear(endpointer: Endpointer, text: str) -> list[Heard]:
     return [event for one in flags(text) for event in endpointer.hear(one)]
 
 
-def heard(text: str, vad: VADConfig = VAD, frame_ms: int = 20) -> list[Heard]:
+def heard(
+    text: str,
+    vad: VADConfig = VAD,
+    frame_ms: int = 20,
+    options: EndpointingOptions = AS_USUAL,
+) -> list[Heard]:
     """Return what a fresh machine hears."""
-    return hear(Endpointer(vad, frame_ms), text)
+    return hear(Endpointer(vad, frame_ms, options), text)
 
 
 def only(events: Iterable[Heard], kind: type[Heard]) -> list[Heard]:
@@ -141,7 +148,7 @@ def test_discarded_has_no_audio() -> None:
 @pytest.mark.parametrize("silence_ms", [100, 110, 250, 500, 2000])
 @pytest.mark.parametrize("ring", [3, 10])
 def test_the_end_comes_with_the_silence(frame_ms: int, silence_ms: int, ring: int) -> None:
-    """The decision follows the last voiced frame by the threshold: smoothing adds no delay."""
+    """The decision follows the last firm frame by the threshold: smoothing adds no delay."""
     vad = VADConfig(silence_threshold_ms=silence_ms, ring_buffer_frames=ring, min_speech_ms=100)
     ended = heard("." * 10 + "#" * 20 + "." * 200, vad, frame_ms)[-1]
     wait_ms = math.ceil(silence_ms / frame_ms) * frame_ms
@@ -159,7 +166,7 @@ def test_the_end_comes_with_the_silence(frame_ms: int, silence_ms: int, ring: in
     ],
 )
 def test_a_noisy_frame_does_not_begin_the_pause_anew(pause: str, end_frame: int) -> None:
-    """Silence counts from the last frame that is speech with enough of the ring."""
+    """Silence counts from the last firm frame that has enough speech with it in the ring."""
     ended = heard("." * 5 + "#" * 20 + pause)[2]
     wanted = SpeechEnded(100, end_frame * 20, end_frame * 20 + 500, "silence")
     assert ended == wanted
@@ -396,21 +403,28 @@ def test_a_frame_is_speech_from_the_threshold_on(
 
 
 @pytest.mark.parametrize(
-    ("hysteresis", "dip", "ends"), [(0.0, 0.4, True), (0.15, 0.4, False), (0.15, 0.3, True)]
+    ("hysteresis", "dip", "confirmed"), [(0.0, 0.4, False), (0.15, 0.4, True), (0.15, 0.3, False)]
 )
-def test_hysteresis_is_there_for_who_asks(hysteresis: float, dip: float, *, ends: bool) -> None:
-    """Off unless asked for: then a frame after speech needs less."""
+def test_hysteresis_is_there_for_who_asks(
+    hysteresis: float, dip: float, *, confirmed: bool
+) -> None:
+    """Off unless asked for: then a frame after speech needs less to be voiced, never to be firm."""
     endpointer = Endpointer(VAD, 20, EndpointingOptions(hysteresis=hysteresis))
-    hear(endpointer, "." * 5 + "#" * 20)
-    events = [event for _ in range(40) for event in endpointer.hear(dip)]
-    assert bool(only(events, SpeechEnded)) is ends
+    hear(endpointer, "." * 5 + "#" * 5)
+    events = [event for _ in range(25) for event in endpointer.hear(dip)]
+    assert bool(only(events, SpeechConfirmed)) is confirmed
+    assert only(events, SpeechEnded) == [
+        SpeechEnded(100, 200, 700, "silence" if confirmed else "too_short")
+    ]
 
 
 def test_hysteresis_has_a_floor() -> None:
     """With a low threshold it does not keep on what is next to nothing."""
-    endpointer = Endpointer(VADConfig(threshold=0.1), 20, EndpointingOptions(hysteresis=0.5))
-    hear(endpointer, "." * 5 + "#" * 20)
-    assert [event for _ in range(40) for event in endpointer.hear(0.009)]
+    for dip, confirmed in ((0.01, True), (0.009, False)):
+        endpointer = Endpointer(VADConfig(threshold=0.1), 20, EndpointingOptions(hysteresis=0.5))
+        hear(endpointer, "." * 5)
+        events = [event for p in [FIRM] * 5 + [dip] * 20 for event in endpointer.hear(p)]
+        assert bool(only(events, SpeechConfirmed)) is confirmed
 
 
 # --- gaps -------------------------------------------------------------------------------
@@ -425,7 +439,10 @@ _VADS = st.builds(
 )
 _FRAME_MS = st.sampled_from([10, 20, 30])
 _PIECES = st.lists(
-    st.tuples(st.sampled_from(["#", ".", "#.", "##...", "."]), st.integers(1, 30)), max_size=12
+    st.tuples(
+        st.sampled_from(["#", ".", "~", "#.", "##...", "~~...", "#~~", "."]), st.integers(1, 30)
+    ),
+    max_size=12,
 ).map(lambda pieces: "".join(text * count for text, count in pieces))
 
 
@@ -456,44 +473,41 @@ def test_a_gap_of_any_size_is_one_step(vad: VADConfig) -> None:
 # --- against the rules, written out -----------------------------------------------------
 
 
-def by_the_rules(text: str, vad: VADConfig, frame_ms: int) -> list[Heard]:
-    """Return what §13 says of these frames, by looking back over all of them each time."""
-    events: list[Heard] = []
-    speech = [one == "#" for one in text]
-    needed = math.ceil(round(vad.speech_ratio * 1e6) * vad.ring_buffer_frames / 1e6)
-    start: int | None = None
-    confirmed, voiced, last = False, 0, 0  # `last`: after the last voiced frame
-    used = floor = 0  # frames that no other utterance may begin with; audio that has been said
-    for frame in range(1, len(text) + 1):
-        ring = [
-            place
-            for place in range(max(used, frame - vad.ring_buffer_frames), frame)
-            if speech[place]
-        ]
-        enough = len(ring) >= needed
-        if start is None:
-            if not enough or frame < vad.ring_buffer_frames:
-                continue
-            start, voiced, last, confirmed = ring[0], len(ring), ring[-1] + 1, False
-            prefix_ms = min(vad.prefix_padding_ms, (start - floor) * frame_ms)
-            events.append(SpeechStarted(start * frame_ms, prefix_ms, frame * frame_ms))
-        elif speech[frame - 1] and enough:
-            voiced, last = voiced + 1, frame
-        if not confirmed and voiced * frame_ms >= vad.min_speech_ms:
-            confirmed = True
-            events.append(SpeechConfirmed(start * frame_ms, prefix_ms, frame * frame_ms))
-        if (frame - last) * frame_ms >= vad.silence_threshold_ms:
-            reason: EndReason = "silence" if confirmed else "too_short"
-            floor = last if confirmed else floor
-            used, begun, start = last, start, None
-            events.append(SpeechEnded(begun * frame_ms, last * frame_ms, frame * frame_ms, reason))
-    return events
+_THRESHOLDS = [0.0, 0.05, 0.3, 0.5, 0.7, 0.95, 1.0]
+_FIRMNESS = st.sampled_from([0.0, 0.3, 0.7, 1.0])
 
 
-@given(vad=_VADS, frame_ms=_FRAME_MS, text=_PIECES)
-def test_it_does_what_the_rules_say(vad: VADConfig, frame_ms: int, text: str) -> None:
+@st.composite
+def _frames(draw: st.DrawFn) -> tuple[VADConfig, float, list[float]]:
+    """Return values, a firmness, and frames around what the two make of a probability."""
+    vad = draw(_VADS).model_copy(update={"threshold": draw(st.sampled_from(_THRESHOLDS))})
+    firmness = draw(_FIRMNESS)
+    bar = vad.threshold + firmness * (1 - vad.threshold)
+    pieces = st.lists(
+        st.one_of(
+            st.sampled_from([0.0, vad.threshold, bar, 1.0, (vad.threshold + bar) / 2]),
+            st.sampled_from([vad.threshold - 1e-6, bar - 1e-6]),
+            st.floats(0, 1),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+    runs = draw(st.lists(st.tuples(pieces, st.integers(1, 30)), max_size=12))
+    return vad, firmness, [p for piece, count in runs for p in piece * count]
+
+
+@given(frames=_frames(), frame_ms=_FRAME_MS, longest_ms=st.sampled_from([1_000, 30_000]))
+def test_it_does_what_the_rules_say(
+    frames: tuple[VADConfig, float, list[float]], frame_ms: int, longest_ms: int
+) -> None:
     """The machine, which remembers a few numbers, and the rules, read naively, agree."""
-    assert heard(text, vad, frame_ms) == by_the_rules(text, vad, frame_ms)
+    vad, firmness, probabilities = frames
+    longest_ms = longest_ms if firmness == 0.0 else 30_000
+    options = EndpointingOptions(firmness=firmness, max_utterance_ms=longest_ms)
+    machine = Endpointer(vad, frame_ms, options)
+    assert [event for p in probabilities for event in machine.hear(p)] == by_the_rules(
+        probabilities, vad, frame_ms, firmness=firmness, longest_ms=longest_ms
+    )
 
 
 _STEPS: st.SearchStrategy[Sequence[Callable[[Endpointer], Sequence[Heard]]]] = st.lists(
@@ -559,6 +573,8 @@ def test_events_are_paired_and_in_order(
             "threshold must be 0-1, not 2.0",
         ),
         (lambda: EndpointingOptions(hysteresis=2), "hysteresis must be 0-1, not 2"),
+        (lambda: EndpointingOptions(firmness=1.1), "firmness must be 0-1, not 1.1"),
+        (lambda: EndpointingOptions(firmness=math.nan), "firmness must be 0-1, not nan"),
         (
             lambda: EndpointingOptions(max_utterance_ms=10),
             "max_utterance_ms must be 1000 at least, not 10",

@@ -22,7 +22,7 @@ from tests.speech.loudness import Loudness, tones
 
 VAD = VADConfig()
 MANUAL = VADConfig(enabled=False)
-QUIET, LOUD = 20, 9_000
+QUIET, LOUD = 20, 12_000
 TWO_TURNS = [(500, QUIET), (900, LOUD), (200, QUIET), (400, LOUD), (900, QUIET), (400, LOUD)]
 COUGH = [(900, QUIET), (90, LOUD), (900, QUIET)]
 

@@ -135,15 +135,16 @@ def test_every_preset_hears_a_caller(vad: VADConfig, name: str) -> None:
     (turn,) = turns(vad, one_after_the_other(pause(400), said(name), pause(1_500)))
     end_ms = 400 + said(name).size // 8
     assert turn.start_ms == pytest.approx(450, abs=60)
-    assert turn.at_ms - vad.silence_threshold_ms == pytest.approx(end_ms + 90, abs=60)
+    # From 20 ms (what_time) to 108 ms (my_number_is) beyond the silence when this was written.
+    assert turn.at_ms - vad.silence_threshold_ms == pytest.approx(end_ms + 64, abs=52)
 
 
 @pytest.mark.parametrize(
     ("pause_ms", "who_ends"),
     [
         (300, set()),
-        (560, {"quick_questions"}),
-        (680, {"quick_questions", "quiet_office"}),
+        (510, {"quick_questions"}),
+        (650, {"quick_questions", "quiet_office"}),
         (810, {"quick_questions", "quiet_office", "noisy_call_centre"}),
         (1_000, set(PRESETS)),
     ],
@@ -169,8 +170,17 @@ def test_a_short_answer_is_one_where_short_answers_are_expected() -> None:
     }
 
 
+_SPLIT = pytest.mark.xfail(strict=True, reason="half a second without a firm frame splits it")
+
+
 @pytest.mark.parametrize(
-    ("name", "factor"), [("what_time", 0.007), ("bom_dia", 0.01), ("my_number_is", 0.01)]
+    ("name", "factor"),
+    [
+        ("what_time", 0.007),
+        ("my_number_is", 0.01),
+        ("qual_horario", 0.007),
+        pytest.param("bom_dia", 0.01, marks=_SPLIT),
+    ],
 )
 def test_a_soft_voice_is_heard_in_a_quiet_office(name: str, factor: float) -> None:
     """40 dB softer than a caller at the microphone: a noisy call centre takes that for the room."""
@@ -195,14 +205,14 @@ def test_babble_is_taken_for_a_caller_less_often_in_a_call_centre() -> None:
 
 
 def test_the_turn_of_a_caller_ends_in_spite_of_babble() -> None:
-    """10 dB above eight voices: what a preset for quiet rooms hears in them delays its end."""
-    caller = said("what_time")
+    """8 dB above eight voices: what a preset for quiet rooms hears in them delays its end."""
+    caller = said("bom_dia")
     loudness = np.sqrt(np.mean(caller**2))
     end_ms = 1_500 + caller.size // 8
     delays: dict[str, list[float]] = {"quiet_office": [], "noisy_call_centre": []}
     for seed in range(8):
         sound = one_after_the_other(pause(1_500), caller, pause(3_000))
-        room = babble(sound.size // 8 + 1, loudness / 10 ** (10 / 20), voices=8, seed=seed)
+        room = babble(sound.size // 8 + 1, loudness / 10 ** (8 / 20), voices=8, seed=seed)
         sound = sound + room[: sound.size]
         for name, found in delays.items():
             ends = [
@@ -211,8 +221,8 @@ def test_the_turn_of_a_caller_ends_in_spite_of_babble() -> None:
                 if turn.start_ms < 2_500 and turn.end_ms > end_ms - 400
             ]
             found.append(ends[0] if ends else np.inf)
-    # The medians were 160 ms and 280 ms beyond the silence when this was written.
-    assert median(delays["noisy_call_centre"]) <= 200
+    # The medians were 87 ms and 197 ms beyond the silence when this was written.
+    assert median(delays["noisy_call_centre"]) <= 120
     assert median(delays["quiet_office"]) >= median(delays["noisy_call_centre"]) + 60
 
 
