@@ -139,7 +139,9 @@ async def test_endless_speech_without_a_detector() -> None:
     """The client never says that it is over: of what it says in the end, the last 30 s are kept."""
     async with trouble(["hello"], wanted={"vad": OFF}, **AHEAD) as (place, caller):
         await feed(caller, speech(90_000))
-        assert await held_bytes(place) < 2 * 16 * 32_000
+        async with asyncio.timeout(10):  # what waits to be judged is held as well
+            while await held_bytes(place) > 2 * 16 * 32_000:
+                pass
         await caller.session.commit()
         await caller.answered()
         assert len(place.hears.utterances[0]) == 16 * 30_000
