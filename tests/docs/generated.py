@@ -1,6 +1,6 @@
 """The parts of the documents that repeat what the code says: made from it, never by hand.
 
-``python -m tests.docs.generated`` writes them anew, and the JSON Schemas with them.
+``python -m tests.docs.generated`` writes them anew, with the JSON Schemas and the test vectors.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from palaver.model.states import INTERRUPTED, TERMINAL, TRANSITIONS, TaskState
 from palaver.protocols.a2a.commands import Operation
 from palaver.protocols.a2a.methods import METHODS
 from tests.docs.asp_parts import ASP_PARTS
+from tests.docs.asp_vectors import VECTORS
 from tests.docs.documents import ROOT
 from tests.docs.schemas import SCHEMAS
 
@@ -120,9 +121,9 @@ def main() -> None:
     for name in PARTS:
         document, _, text = renewed(name)
         document.write_text(text, encoding="utf-8")
-    for where, schema in SCHEMAS.items():
+    for where, content in {**SCHEMAS, **VECTORS}.items():
         (ROOT / where).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / where).write_bytes(schema)
+        (ROOT / where).write_bytes(content)
 
 
 if __name__ == "__main__":

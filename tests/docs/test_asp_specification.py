@@ -20,6 +20,7 @@ from palaver.protocols.asp.config import AudioConfig, AudioEncoding, VADConfig, 
 from palaver.protocols.asp.errors import ERRORS
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import MESSAGES, Feature, parse_message
+from palaver.speech.presets import PRESETS
 from tests.docs.asp_parts import OBJECTS, pieces
 from tests.docs.asp_portuguese import PORTUGUESE
 from tests.docs.asp_traces import FRAMES
@@ -140,18 +141,20 @@ def test_nothing_is_left_out(document: Path) -> None:
 
 @each_specification
 def test_presets_are_legal(document: Path) -> None:
-    """The four presets are configurations that need no adjustment."""
+    """The four presets have the names and values of the code, and need no adjustment."""
     names = ("silence_threshold_ms", "min_speech_ms", "threshold", "speech_ratio")
     head = "| " + " | ".join(f"`{name}`" for name in names) + " |"
     text = document.read_text(encoding="utf-8")
     table = text.partition(head)[2].partition("\n\n")[0]
     rows = re.findall(
-        r"^\| [^|-]+ \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$", table, re.MULTILINE
+        r"^\| `(\w+)`[^|]* \| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|$", table, re.MULTILINE
     )
-    assert len(rows) == 4
-    for row in rows:
-        values = dict(zip(names, (json.loads(value) for value in row), strict=True))
-        assert VADConfig(**values).validate() == []
+    found = {
+        preset: VADConfig(**dict(zip(names, map(json.loads, values), strict=True)))
+        for preset, *values in rows
+    }
+    assert found == dict(PRESETS)
+    assert all(vad.validate() == [] for vad in found.values())
 
 
 @each_specification
