@@ -76,15 +76,15 @@ def test_what_goes_before_what(
         ({}, {}, "port = 1.5", "p.toml: port: Input should be a valid integer, got a number with "),
         ({}, {}, "prot = 1", "p.toml: prot: Extra inputs are not permitted"),
         ({}, {}, "[server]\nport = 1", "p.toml: server: Extra inputs are not permitted"),
-        ({"nope": 1}, {}, "", "--nope: Extra inputs are not permitted"),
+        ({"nope": 1}, {}, "", "--set nope: Extra inputs are not permitted"),
         ({}, {"PALAVER_NOPE": "1"}, "", "environment variable PALAVER_NOPE: there is no such set"),
         ({}, {"palaver_nope": "1"}, "", "environment variable palaver_nope: there is no such set"),
         ({}, {}, "port =", "configuration file p.toml: Invalid value (at "),
         ({}, {}, "host = ''", "p.toml: host: String should have at least 1 character, not ''"),
         ({}, {"PALAVER_LEASE_TTL": "inf"}, "", "environment variable PALAVER_LEASE_TTL: Input sho"),
         ({}, {"PALAVER_INSECURE": "perhaps"}, "", "environment variable PALAVER_INSECURE: Input s"),
-        ({"log_level": "loud"}, {}, "", "--log-level: Input should be 'debug', 'info', 'warning'"),
-        ({"public_url": "ftp://x"}, {}, "", "--public-url: URL scheme should be 'http' or 'https'"),
+        ({"log_level": "loud"}, {}, "", "--set log_level: Input should be 'debug', 'info', 'warning'"),
+        ({"public_url": "ftp://x"}, {}, "", "--set public_url: URL scheme should be 'http' or 'https'"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_origin(

@@ -28,6 +28,10 @@ from palaver.speech.options import VoiceOptions
 __all__ = ["Settings", "default_store", "load_settings"]
 
 _PREFIX: Final = "PALAVER_"
+_CHAT_AGENT: Final = "PALAVER_CHAT_"
+"""Variables that ``palaver.agents.chat`` reads for itself."""
+_FLAGS: Final = frozenset({"host", "port", "asp_port", "store", "insecure"})
+"""Settings that `palaver serve` has a flag for."""
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 _LIMITS: Final = Limits()
@@ -273,6 +277,7 @@ def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Setting
         name
         for name in os.environ
         if name.upper().startswith(_PREFIX)
+        and not name.upper().startswith(_CHAT_AGENT)
         and name[len(_PREFIX) :].lower() not in Settings.model_fields
     )
     if unknown:
@@ -303,7 +308,8 @@ def _origin(
     name: str, flags: Mapping[str, Any], in_file: Mapping[str, Any], file: Path | None
 ) -> str:
     if name in flags:
-        return f"--{name.replace('_', '-')}"
+        flag = name.replace("_", "-")
+        return f"--{flag}" if name in _FLAGS else f"--set {name}"
     for variable in os.environ:
         if variable.upper() == _PREFIX + name.upper():
             return f"environment variable {variable}"

@@ -30,30 +30,39 @@ _LAST_BREATH: Final = 1.0
 _SECRET = ("token", "secret", "password", "key")
 
 
+_Target = Annotated[str | None, typer.Argument(help="module:agent to serve; none: the demo agent")]
+_Host = Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]")]
+_Port = Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8080]")]
+_AspPort = Annotated[
+    int | None, typer.Option(help="Second port, for calls alone, that takes more of them")
+]
+_Store = Annotated[
+    str | None, typer.Option(help="Path of a SQLite file, or memory: to keep nothing")
+]
+_Config = Annotated[Path | None, typer.Option(help="TOML file with settings")]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; see --print-config"),
+]
+_Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Serve other machines without authentication")
+]
+_PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Show the settings as they are, and end")
+]
+
+
 def serve(  # noqa: PLR0913 # typer reads the options of a command from its parameters
-    target: Annotated[
-        str | None, typer.Argument(help="module:agent to serve; none: the demo agent")
-    ] = None,
+    target: _Target = None,
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one [8080]")] = None,
-    asp_port: Annotated[
-        int | None, typer.Option(help="Second port, for calls alone, that takes more of them")
-    ] = None,
-    store: Annotated[
-        str | None, typer.Option(help="Path of a SQLite file, or memory: to keep nothing")
-    ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; see --print-config"),
-    ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Serve other machines without authentication")
-    ] = False,
-    print_config: Annotated[
-        bool, typer.Option("--print-config", help="Show the settings as they are, and end")
-    ] = False,
+    host: _Host = None,
+    port: _Port = None,
+    asp_port: _AspPort = None,
+    store: _Store = None,
+    config: _Config = None,
+    option: _Set = None,
+    insecure: _Insecure = False,
+    print_config: _PrintConfig = False,
 ) -> None:
     """Serve an agent over A2A, all generations, and calls over ASP, until SIGTERM or Ctrl-C."""
     flags: dict[str, Any] = dict(_pair(given) for given in option or [])
