@@ -134,7 +134,10 @@ class AspEndpoint:
             if type(event) is AudioReceived:  # fifty a second for each call: nothing but the call
                 listener = self._listeners.get(event.session_id)
                 if listener is not None:
-                    self._tell(listener, event)
+                    try:
+                        listener.heard(event)
+                    except Exception:  # noqa: BLE001 # as in _tell
+                        self._break(event.session_id)
                 continue
             if isinstance(event, SessionOpened) and event.session_id in self._listeners:
                 # The agent has ended the call before it, of the same id: that comes first.
@@ -188,10 +191,14 @@ class AspEndpoint:
             else:
                 listener.heard(event)
         except Exception:  # noqa: BLE001 # whatever breaks in one call, the others go on
-            _log.exception("asp_call_failed", session_id=session_id)
-            session = self.sessions.get(session_id)
-            if session is not None:
-                self._fail(session)
+            self._break(session_id)
+
+    def _break(self, session_id: str) -> None:
+        """End the call whose agent has just failed."""
+        _log.exception("asp_call_failed", session_id=session_id)
+        session = self.sessions.get(session_id)
+        if session is not None:
+            self._fail(session)
 
     def _forget(self, session: ServerSession) -> None:
         """Let go of a call to which nobody can come back: the server takes no new sockets."""

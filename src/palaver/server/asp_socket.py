@@ -86,6 +86,7 @@ class AspSocket:
         self._runner = asyncio.current_task()
         if client is not None:
             client.on_messages = self._read_waiting
+            client.on_binary = self._take_audio
         self._flush()
         self._set_timer()
         self._read_waiting()
@@ -97,7 +98,7 @@ class AspSocket:
                 raise
         finally:
             if client is not None:
-                client.on_messages = None
+                client.on_messages = client.on_binary = None
             await self._end()
 
     def go_away(self, grace: float) -> None:
@@ -134,6 +135,22 @@ class AspSocket:
             messages += self._client.take_messages()
         if messages:
             self._take(messages)
+
+    def _take_audio(self, data: bytes) -> bool:
+        """Take a binary message as ``_take`` does, unless it has to wait: audio is most of all."""
+        connection = self._connection
+        if connection.congested or self._unread:
+            return False
+        self._reading = True
+        try:
+            events = connection.receive_bytes(data, self._server.now())
+            if events:
+                self._server.take(events, logged=self._may_log(events))
+        finally:
+            self._reading = False
+        if self._flush_due:
+            self._flush()
+        return True
 
     def _take(self, messages: list[str | bytes]) -> None:
         connection, server = self._connection, self._server
@@ -174,9 +191,10 @@ class AspSocket:
 
     def _flush_soon(self) -> None:
         """Send what the core has to say, once what says it has said all."""
-        if not self._reading and not self._flush_due and not self._over:
+        if not self._flush_due and not self._over:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            if not self._reading:  # then whoever reads sends it
+                self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_due = False

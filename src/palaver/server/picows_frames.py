@@ -24,20 +24,17 @@ class BadFrame(Exception):
 class Fragments:
     """Makes messages of ``max_bytes`` at most from frames of text and binary data."""
 
-    __slots__ = ("_kind", "_max_bytes", "_partial", "size")
+    __slots__ = ("_kind", "_max_bytes", "_partial", "open", "size")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         # In a list, each of a million empty fragments would take its room.
         self._partial = bytearray()
         self._kind: WSMsgType | None = None
+        self.open = False
+        """Whether more of a message is to come."""
         self.size = 0
         """Bytes of the message that was made last."""
-
-    @property
-    def open(self) -> bool:
-        """Whether more of a message is to come."""
-        return self._kind is not None
 
     def join(self, frame: WSFrame, kind: WSMsgType) -> Message | None:
         """Take a frame; return the message that ends with it, or None (RFC 6455 5.4).
@@ -56,7 +53,7 @@ class Fragments:
         if not goes_on and frame.fin:
             return _read(frame.get_payload_as_bytes(), kind)
         if not goes_on:
-            self._kind = kind
+            self._kind, self.open = kind, True
         self._partial += frame.get_payload_as_memoryview()
         if not frame.fin or self._kind is None:
             return None
@@ -67,7 +64,7 @@ class Fragments:
     def clear(self) -> None:
         """Forget what has come of a message."""
         self._partial.clear()
-        self._kind = None
+        self._kind, self.open = None, False
 
 
 def _read(whole: bytes, kind: WSMsgType) -> Message:

@@ -78,6 +78,7 @@ class PicowsSocket(WSListener):
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
         self._on_messages: Callable[[], None] | None = None
+        self.on_binary: Callable[[bytes], bool] | None = None
         self.on_lost: Callable[[], None] | None = None
         self._open = False
         self._lost = False
@@ -179,10 +180,12 @@ class PicowsSocket(WSListener):
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:  # RFC 6455 5.2
             self._close(_PROTOCOL_ERROR, "a reserved bit is set", timeout=_LINGER)
         elif kind is _BINARY and frame.fin and not self._fragments.open:
-            self._inbox.add(frame.get_payload_as_bytes(), frame.payload_size)
+            data = frame.get_payload_as_bytes()
+            if not self._hand_on(data):
+                self._inbox.add(data, frame.payload_size)
         else:
             self._take(transport, frame, kind)
-        if frame.last_in_buffer:
+        if frame.last_in_buffer and self._inbox.has_news:
             self._tell()
             if self._inbox.full and not self._paused and self._open:
                 self._paused = True
@@ -240,6 +243,17 @@ class PicowsSocket(WSListener):
                 if message is not None:
                     self._inbox.add(message, self._fragments.size)
 
+    def _hand_on(self, data: bytes) -> bool:
+        """Hand a message on where it is read; False: it has to wait."""
+        if self.on_binary is None or self._inbox.has_messages:
+            return False
+        try:
+            return self.on_binary(data)
+        except Exception as error:  # noqa: BLE001 - as in _tell
+            self._on_messages = self.on_binary = None
+            self._break(error)
+            return True
+
     def _tell(self) -> None:
         """Tell the application of messages, if some have come."""
         inbox = self._inbox
@@ -250,7 +264,7 @@ class PicowsSocket(WSListener):
             try:
                 self._on_messages()
             except Exception as error:  # noqa: BLE001 - the last resort: told in full, not to the peer
-                self._on_messages = None
+                self._on_messages = self.on_binary = None
                 self._break(error)
         inbox.wake()
 

@@ -40,6 +40,10 @@ class ClientSocket(Protocol):
 
     on_messages: Callable[[], None] | None
     """Called when messages have come; soon, if some wait already. ``receive`` tells of the end."""
+    on_binary: Callable[[bytes], bool] | None
+    """May be called, in place of ``on_messages``, with a binary message that nothing is before.
+
+    False: it was not taken, and has to wait."""
     on_lost: Callable[[], None] | None
     """Called when the connection is lost; soon, if it is lost already."""
 
@@ -67,7 +71,15 @@ class WebSocketConnection(Handshake):
     that takes nothing for ``send_timeout`` seconds is dropped.
     """
 
-    __slots__ = ("_flows_since", "_on_messages", "_pong", "_send_timeout", "_stall", "_unread")
+    __slots__ = (
+        "_flows_since",
+        "_on_messages",
+        "_pong",
+        "_send_timeout",
+        "_stall",
+        "_unread",
+        "on_binary",
+    )
 
     def __init__(
         self,
@@ -80,6 +92,7 @@ class WebSocketConnection(Handshake):
         super().__init__(config, server_state, app_state)
         self._unread = Unread(self.conn, self._inbox, config.ws_max_size, self._on_control)
         self._on_messages: Callable[[], None] | None = None
+        self.on_binary: Callable[[bytes], bool] | None = None
         self._send_timeout = send_timeout
         self._pong = b""  # the last one, where it has to wait
         self._flows_since = 0.0

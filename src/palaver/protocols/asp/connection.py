@@ -19,7 +19,7 @@ from palaver.protocols.asp.messages import (
     session_id_of,
 )
 from palaver.protocols.asp.session import Session
-from palaver.protocols.asp.states import AUDIO, UNNUMBERED, LinkState
+from palaver.protocols.asp.states import AUDIO, UNNUMBERED, LinkState, SessionState
 
 __all__ = ["Connection"]
 
@@ -27,6 +27,8 @@ _ERRORS: Final = frozenset({"protocol.error", "error"})
 """Messages that are never answered, whatever is wrong with them."""
 _MAX_REPORTED: Final = 20
 """Errors of a second that are reported one by one; more are counted."""
+
+_ACTIVE: Final = SessionState.ACTIVE
 
 SessionT = TypeVar("SessionT", bound=Session[Any])
 
@@ -91,7 +93,8 @@ class Connection(ABC, Generic[SessionT]):
         if session.resumable and session.count_received():
             session.acknowledge(now)
         try:
-            session.received_step(AUDIO)
+            if session.state is not _ACTIVE:  # where it may come, and changes nothing
+                session.received_step(AUDIO)
             return self._receive_audio(session, frame, now)
         except Rejection as rejection:
             return self._refuse_audio(rejection, session, now)

@@ -194,7 +194,9 @@ class ServerConnection(Connection[ServerSession]):
             del session.tokens[1:]
 
     def _receive_audio(self, session: ServerSession, frame: AudioFrame, now: float) -> list[Event]:
-        self._hear(session, now)
+        session.heard_at = now
+        if len(session.tokens) > 1:
+            self._hear(session, now)
         events = session.take_audio(frame)
         if not session.run_ahead(frame, now):
             session.drop_audio(frame)

@@ -346,7 +346,8 @@ class ServerSession(Session[ServerLink]):
         """
         rate = self._rate
         ahead = self._ahead - (now - self._ahead_at) * rate
-        ahead = max(0.0, ahead) + len(frame.payload) // self._sample_bytes
+        count = len(frame.payload) // self._sample_bytes
+        ahead = ahead + count if ahead > 0.0 else count
         if ahead > self.limits.max_audio_lead * rate:
             return False
         self._ahead, self._ahead_at = ahead, now

@@ -103,7 +103,9 @@ class Session(AudioTrack, Generic[LinkT]):
         self.state = SessionState.IDLE
         self.legacy_mode = False
         self.peer_version: str | None = None
-        self.features: frozenset[Feature] = frozenset()
+        self.resumable = False
+        """Whether the session outlives its socket."""
+        self.features = frozenset()
         self.config = NegotiatedConfig(audio=AudioConfig(), vad=VADConfig())
         self.applied = Applied(self.config.audio, self.config.vad)
         """What our side runs."""
@@ -115,9 +117,14 @@ class Session(AudioTrack, Generic[LinkT]):
         self._told: dict[int, _Told] = {}
 
     @property
-    def resumable(self) -> bool:
-        """Whether the session outlives its socket."""
-        return _RESUME in self.features
+    def features(self) -> frozenset[Feature]:
+        """What 1.1 adds and both know."""
+        return self._features
+
+    @features.setter
+    def features(self, features: frozenset[Feature]) -> None:
+        self._features = features
+        self.resumable = _RESUME in features  # asked for each frame
 
     @property
     def open(self) -> bool:
