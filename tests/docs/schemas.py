@@ -16,6 +16,8 @@ from palaver.protocols.a2a import messages as v10
 from palaver.protocols.a2a.fields import WireModel
 from palaver.protocols.a2a.v01 import messages as v01
 from palaver.protocols.a2a.v03 import messages as v03
+from palaver.protocols.asap.manifest import Manifest
+from palaver.protocols.asap.messages import PAYLOADS, Envelope, StateSnapshot
 from palaver.protocols.asp.config import VERSION
 from palaver.protocols.asp.messages import MESSAGES, ASPMessage
 
@@ -42,6 +44,25 @@ def _a2a(module: ModuleType, generation: str) -> bytes:
         title=f"A2A {generation}: the messages that Palaver takes and sends",
     )
     return _written(schema)
+
+
+# --- ASAP -----------------------------------------------------------------------------------
+
+
+class _AsapSchema(GenerateJsonSchema):
+    """What is taken: a member without a value may be null."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Give no title to a member: its name says the same."""
+        return False
+
+
+def _asap(model: type[BaseModel]) -> bytes:
+    schema = model.model_json_schema(schema_generator=_AsapSchema)
+    for found in (schema, *schema.get("$defs", {}).values()):
+        if "description" in found:
+            found["description"] = _plain(found["description"])
+    return _written(schema | {"$defs": schema.get("$defs", {})})
 
 
 # --- ASP ------------------------------------------------------------------------------------
@@ -161,6 +182,15 @@ SCHEMAS: Final[Mapping[str, bytes]] = MappingProxyType(
         "schemas/a2a/0.3.schema.json": _a2a(v03, "0.3"),
         "schemas/a2a/1.0.schema.json": _a2a(v10, "1.0"),
         "schemas/asp_protocol.schema.json": _asp_protocol(),
+    }
+    | {
+        "schemas/asap/envelope.schema.json": _asap(Envelope),
+        "schemas/asap/manifest.schema.json": _asap(Manifest),
+        "schemas/asap/state_snapshot.schema.json": _asap(StateSnapshot),
+    }
+    | {
+        f"schemas/asap/{kind.name.lower()}.schema.json": _asap(model)
+        for kind, model in PAYLOADS.items()
     }
     | {
         f"schemas/asp/{kind}.schema.json": _asp_message(message)

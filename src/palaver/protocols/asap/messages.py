@@ -32,7 +32,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from palaver.errors import InvalidId
-from palaver.model.ids import check_id
+from palaver.model.ids import MAX_ID_LENGTH, check_id
 from palaver.protocols.asap.errors import UnknownPayloadType, malformed
 
 __all__ = [
@@ -230,7 +230,9 @@ def _file_uri(value: str) -> str:
     return value
 
 
-Id: TypeAlias = Annotated[str, AfterValidator(_checked_id)]
+Id: TypeAlias = Annotated[
+    str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_checked_id)
+]
 AgentUrn: TypeAlias = Annotated[
     str, Field(max_length=256, pattern=r"^urn:asap:agent:[a-z0-9-]+(?::[a-z0-9-]+)?$")
 ]
@@ -264,14 +266,14 @@ class AsapModel(BaseModel):
 class TextPart(AsapModel):
     """Text."""
 
-    type: Literal["text"] = "text"
+    type: Literal["text"]
     content: Text
 
 
 class DataPart(AsapModel):
     """A JSON object; ``schema_uri`` says what it is."""
 
-    type: Literal["data"] = "data"
+    type: Literal["data"]
     data: Object
     schema_uri: Uri | None = None
 
@@ -279,7 +281,7 @@ class DataPart(AsapModel):
 class FilePart(AsapModel):
     """A file: where it is, or its bytes in base64, or both."""
 
-    type: Literal["file"] = "file"
+    type: Literal["file"]
     uri: FileUri
     mime_type: MediaType
     inline_data: Base64 | None = None
@@ -288,14 +290,14 @@ class FilePart(AsapModel):
 class ResourcePart(AsapModel):
     """Something that an MCP server has."""
 
-    type: Literal["resource"] = "resource"
+    type: Literal["resource"]
     resource_uri: Uri
 
 
 class TemplatePart(AsapModel):
     """A text with ``{{name}}`` where the variable of that name goes."""
 
-    type: Literal["template"] = "template"
+    type: Literal["template"]
     template: Text
     variables: Object = Field(default_factory=dict)
 
@@ -357,7 +359,7 @@ def _status(value: Any) -> Any:
     """Return the word of ASAP for spellings of other wires: canceled, input-required."""
     if type(value) is not str:
         return value
-    word = value.lower().replace("-", "_")
+    word = value.replace("-", "_")
     return "cancelled" if word == "canceled" else word
 
 
