@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from palaver.errors import StoreUnavailable
+from palaver.model.states import TaskState
 from palaver.protocols.asp.call import Call, CallListener
 from palaver.protocols.asp.config import VADConfig
 from palaver.protocols.asp.messages import (
@@ -175,6 +176,34 @@ async def test_a_store_that_fails() -> None:
             await goes_on(caller)
     assert named(log, "voice_turn_refused")
     assert named(log, "voice_answer_failed")[0]["error"] == "gone for a moment"
+
+
+async def test_barge_in_while_the_turn_is_stored() -> None:
+    """The task that nobody wants any more is canceled, though nobody knew its id yet."""
+    async with trouble(["hangs", "hello"]) as (place, caller):
+        events: Any = place.host.app.storage.events
+        append = events.append
+        stored: list[str] = []
+        gate = asyncio.Event()
+
+        async def slow(task_id: str, *given: Any, **named: Any) -> Any:
+            answer = await append(task_id, *given, **named)
+            if not stored:
+                stored.append(task_id)
+                await gate.wait()
+            return answer
+
+        events.append = slow
+        await caller.utter()
+        await eventually(lambda: stored)
+        await caller.utter()
+        await caller.until(lambda _: len(ends(caller)) == 2)
+        place.host.loop.call_soon_threadsafe(gate.set)
+        await caller.until(lambda _: "You said hello." in caller.texts("agent"))
+        await caller.answered()
+        task = await place.host.run(place.host.app.engine.settled(stored[0], 10))
+        assert task.state is TaskState.CANCELED
+        assert caller.texts("user") == ["hello"]
 
 
 async def test_a_store_that_fails_while_the_caller_answers() -> None:

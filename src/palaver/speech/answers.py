@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from palaver.errors import PalaverError
+from palaver.model.task import Task
 from palaver.protocols.asp.call import Call
 from palaver.protocols.asp.errors import Misuse
 from palaver.protocols.asp.messages import PlaybackMarkMessage, ResponseCancelMessage
@@ -56,7 +57,7 @@ class Answers:
         self._on_began = on_began
         self._on_over = on_over
         self._replies: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
-        self._work: set[asyncio.Task[None]] = set()
+        self._work: set[asyncio.Task[Any]] = set()
         self._announcements = 0
         self._hanging_up: asyncio.TimerHandle | None = None
         self._closed = False
@@ -148,6 +149,8 @@ class Answers:
         asked = superseded and self.conversation.stop_waiting(reply.task_id)
         if (reply.working or asked) and reply.task_id is not None:
             self._spawn(self._cancel_task(reply.task_id))
+        elif reply.submitting is not None and reply.task_id is None:
+            self._spawn(self._undo(reply.submitting))
         if superseded:
             self.unanswered = self._all_said(reply)
             if reply.message is not None:
@@ -172,6 +175,8 @@ class Answers:
             reply.sound.cut_off()
             task.cancel()
             self._track(task)
+            if reply.submitting is not None:
+                self._track(reply.submitting)
         self._replies.clear()
         if self.conversation.waiting_task is not None:
             self._spawn(self._cancel_task(self.conversation.waiting_task))
@@ -248,6 +253,12 @@ class Answers:
         utterance, takes = reply.utterance, reply.question.takes
         return utterance if utterance is None or not takes else replace(utterance, audio=takes[0])
 
+    async def _undo(self, submitting: asyncio.Task[tuple[Task, int]]) -> None:
+        """Cancel the task that was being begun when nobody wanted its answer any more."""
+        await asyncio.wait({submitting})
+        if not submitting.cancelled() and submitting.exception() is None:
+            await self._cancel_task(submitting.result()[0].id)
+
     async def _cancel_task(self, task_id: str) -> None:
         try:
             await self._studio.engine.cancel(task_id)
@@ -257,9 +268,14 @@ class Answers:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self._track(asyncio.create_task(work))
 
-    def _track(self, task: asyncio.Task[None]) -> None:
+    def _track(self, task: asyncio.Task[Any]) -> None:
         self._work.add(task)
-        task.add_done_callback(self._work.discard)
+        task.add_done_callback(self._is_over)
+
+    def _is_over(self, task: asyncio.Task[Any]) -> None:
+        self._work.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody else asks
 
     def _where(self, reply: Reply) -> dict[str, str]:
         return {"session_id": self._session.id, "reply_id": reply.id}

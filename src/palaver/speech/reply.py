@@ -99,6 +99,8 @@ class Reply:
         self.message: Message | None = None
         """What the caller said, once it is part of the conversation."""
         self.task_id: str | None = None
+        self.submitting: asyncio.Task[tuple[Task, int]] | None = None
+        """What begins the task; it goes on where the reply is stopped meanwhile."""
         self.action: Action | None = None
         self.language = caller.language
         self.question: Final = question
@@ -160,8 +162,10 @@ class Reply:
     async def _answer(self, transcript: Transcript) -> None:
         caller = self._caller
         message = caller.conversation.message("user", transcript.text, self.language)
+        # Whoever stops it now must know what becomes of it: it may be stored already.
+        self.submitting = asyncio.create_task(self._submit(message), name=f"submit-{self.id}")
         try:
-            task, after = await self._submit(message)
+            task, after = await asyncio.shield(self.submitting)
         except (TaskError, StorageError) as error:
             self._count("refused")
             _log.warning("voice_turn_refused", **self._where, error=str(error))
