@@ -29,6 +29,7 @@ _MAX_REPORTED: Final = 20
 """Errors of a second that are reported one by one; more are counted."""
 
 _ACTIVE: Final = SessionState.ACTIVE
+_CLOSED: Final = LinkState.CLOSED
 
 SessionT = TypeVar("SessionT", bound=Session[Any])
 
@@ -81,7 +82,7 @@ class Connection(ABC, Generic[SessionT]):
 
     def receive_bytes(self, data: bytes, now: float) -> list[Event]:
         """Take a binary message: audio."""
-        if self.closing is not None or self.state is LinkState.CLOSED:
+        if self.closing is not None or self.state is _CLOSED:
             return []
         try:
             frame = unpack(data, self._peer, numbered=None in self._keys)

@@ -105,7 +105,13 @@ class AudioTrack:
             and size == self._frame_bytes
             and not self._missing
         ):  # what nearly every message is: one frame, the next one, in its time
-            return [self._next_frame(frame)]
+            seq, samples, count = self.expected_seq, self.samples_received, self._frame_samples
+            self.expected_seq = seq + 1
+            self.samples_received = samples + count
+            self.samples_taken += count
+            return [
+                AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
+            ]
         seq = self.expected_seq if frame.seq is None else self._unwrapped(frame.seq)
         missing = seq - self.expected_seq
         samples = self._media_time(frame, missing)
@@ -121,13 +127,6 @@ class AudioTrack:
         missing, self._missing = self._missing, 0
         audio = AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
         return [AudioMissing(self.id, seq, missing), audio] if missing else [audio]
-
-    def _next_frame(self, frame: AudioFrame) -> AudioReceived:
-        seq, samples, count = self.expected_seq, self.samples_received, self._frame_samples
-        self.expected_seq = seq + 1
-        self.samples_received = samples + count
-        self.samples_taken += count
-        return AudioReceived(self.id, frame.payload, seq, samples, frame.flags, frame.generation)
 
     def drop_audio(self, frame: AudioFrame) -> None:
         """Do not count what was taken: it is thrown away."""
