@@ -7,7 +7,7 @@
     pair.pump()                              # until nothing is in flight
     pair.respond(request_id)                 # the server's application answers
     pair.drop(to_server=1)                   # one frame still arrives, the rest is lost
-    pair.reconnect()                         # what has no answer is sent again
+    pair.connect()                           # what has no answer is sent again
     pair.pump()
 
 Both ends are live ones; only the sockets and the clock are not. ``events`` holds what each side
@@ -32,9 +32,10 @@ from palaver.protocols.asap.events import (
     RequestReceived,
     ServerEvent,
 )
+from palaver.protocols.asap.in_flight import Caller
 from palaver.protocols.asap.limits import Limits
 from palaver.protocols.asap.messages import ASAP_VERSION, Envelope, moment
-from palaver.protocols.asap.server_connection import Caller, ServerConnection
+from palaver.protocols.asap.server_connection import ServerConnection
 from palaver.protocols.asap.states import LinkState, Side
 
 __all__ = ["CLIENT", "SERVER", "AsapPair", "MemorySocket", "Owed", "Tamper"]
@@ -255,10 +256,6 @@ class AsapPair:
         socket.end(Side.CLIENT)
         if not half_dead:
             socket.end(Side.SERVER)
-
-    def reconnect(self) -> None:
-        """Open a socket after the one before was lost."""
-        self.connect()
 
     def restart(self) -> None:
         """Have the server lose its memory and its sockets; what it worked on is done by nobody."""

@@ -23,16 +23,19 @@ class Pending:
     request_id: str
     envelope: Envelope
     idempotency_key: str | None
+    asked_at: float
     deadline: float | None
     """When it is given up."""
+    sent: bool = False
+    """Whether it was ever sent."""
     retransmit_at: float | None = None
     """When it is sent again on the same socket, or given up for want of an acknowledgement."""
-    sent: int = 0
-    """How often it was sent on this socket."""
     wire_ids: list[str] = field(default_factory=list)
-    """The JSON-RPC ids that it has had on this socket."""
+    """The JSON-RPC ids that it has had on this socket; none where it is not sent yet."""
     rejection: str | None = None
     """What the server said when it acknowledged that it refuses."""
+    rejected_until: float | None = None
+    """When the error that belongs to the rejection is waited for no longer."""
 
     def refresh(self, timestamp: datetime) -> None:
         """Set the time of its envelope anew."""
@@ -41,8 +44,8 @@ class Pending:
     @property
     def due_at(self) -> float | None:
         """When the next thing is to be done with it."""
-        times = [one for one in (self.deadline, self.retransmit_at) if one is not None]
-        return min(times, default=None)
+        times = (self.deadline, self.retransmit_at, self.rejected_until)
+        return min((one for one in times if one is not None), default=None)
 
 
 class PendingRequests:
@@ -51,6 +54,7 @@ class PendingRequests:
     def __init__(self, limits: Limits) -> None:
         self._limits: Final = limits
         self._requests: dict[str, Pending] = {}
+        self._held: dict[str, Pending] = {}
         self._by_wire_id: dict[str, Pending] = {}
         self._by_envelope: dict[str, Pending] = {}
         self._next_due: float | None = None
@@ -65,15 +69,17 @@ class PendingRequests:
     # --- come and go ------------------------------------------------------------------------
 
     def add(self, pending: Pending) -> None:
-        """Wait for one more."""
+        """Wait for one more, which is not sent yet."""
         self._requests[pending.request_id] = pending
         self._by_envelope[pending.envelope.id] = pending
+        self._held[pending.request_id] = pending
         self._watch(pending)
 
     def remove(self, pending: Pending) -> None:
         """Wait for it no longer."""
         del self._requests[pending.request_id]
         del self._by_envelope[pending.envelope.id]
+        self._held.pop(pending.request_id, None)
         self._forget_wire_ids(pending)
 
     def get(self, request_id: str) -> Pending | None:
@@ -90,21 +96,36 @@ class PendingRequests:
 
     # --- what happens to them ---------------------------------------------------------------
 
+    def next_to_send(self) -> Pending | None:
+        """Return the oldest that is not sent, if there is room for it to be."""
+        outstanding = len(self._requests) - len(self._held)
+        if not self._held or outstanding >= self._limits.max_outstanding:
+            return None
+        return next(iter(self._held.values()))
+
     def sent(self, pending: Pending, wire_id: str, now: float) -> None:
         """Note that it was sent, under that id."""
-        pending.wire_ids.append(wire_id)
+        self._held.pop(pending.request_id, None)
         self._by_wire_id[wire_id] = pending
         if pending.envelope.requires_ack:
             delays = (self._limits.ack_timeout, *self._limits.retransmit_delays)
-            pending.retransmit_at = now + delays[pending.sent]
-        pending.sent += 1
+            pending.retransmit_at = now + delays[len(pending.wire_ids)]
+        pending.sent = True
+        pending.wire_ids.append(wire_id)
         self._watch(pending)
 
-    def unsent(self, pending: Pending) -> None:
-        """Note that it is to be sent on the next socket: this one does not answer it."""
+    def refused(self, pending: Pending) -> None:
+        """Note that it is to be sent on the next socket: nothing was done with it on this one."""
         self._forget_wire_ids(pending)
-        pending.sent = 0
-        pending.retransmit_at = None
+        pending.retransmit_at = pending.rejected_until = pending.rejection = None
+        self._hold_all()
+
+    def lost(self) -> None:
+        """Note that the socket is gone: all but what was rejected is to be sent on the next."""
+        for pending in self._requests.values():
+            self._forget_wire_ids(pending)
+            pending.retransmit_at = None
+        self._hold_all()
 
     def acknowledged(self, pending: Pending) -> None:
         """Note that the server has it."""
@@ -114,8 +135,7 @@ class PendingRequests:
         """Note that the server refuses it; the error itself is to follow soon."""
         pending.retransmit_at = None
         pending.rejection = why
-        soon = now + self._limits.rejected_grace
-        pending.deadline = soon if pending.deadline is None else min(pending.deadline, soon)
+        pending.rejected_until = now + self._limits.rejected_grace
         self._watch(pending)
 
     # --- time -------------------------------------------------------------------------------
@@ -139,9 +159,11 @@ class PendingRequests:
         return found
 
     def _due(self, pending: Pending, now: float) -> Due:
+        if pending.rejected_until is not None and pending.rejected_until <= now:
+            return "rejected"
         if pending.deadline is not None and pending.deadline <= now:
-            return "unanswered" if pending.rejection is None else "rejected"
-        if pending.sent > len(self._limits.retransmit_delays):
+            return "unanswered"
+        if len(pending.wire_ids) > len(self._limits.retransmit_delays):
             return "unacknowledged"
         return "retransmit"
 
@@ -154,3 +176,11 @@ class PendingRequests:
         for wire_id in pending.wire_ids:
             del self._by_wire_id[wire_id]
         pending.wire_ids.clear()
+
+    def _hold_all(self) -> None:
+        """Hold what has no id on this socket, the oldest first."""
+        self._held = {
+            request_id: pending
+            for request_id, pending in self._requests.items()
+            if not pending.wire_ids and pending.rejection is None
+        }

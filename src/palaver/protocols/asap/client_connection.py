@@ -63,6 +63,8 @@ class ClientConnection(Connection):
         super().__init__(limits, new_id, on_output)
         self.attached = False
         """Whether there is a socket."""
+        self._refused = False
+        """Whether the server takes no more requests on this socket."""
         self._pending = PendingRequests(limits)
         self._settled = Settled(limits.max_settled)
         self._pushed = Settled(limits.max_settled)
@@ -108,17 +110,18 @@ class ClientConnection(Connection):
             envelope = envelope.model_copy(update={"requires_ack": wanted})
         timeout = self.limits.reply_timeout if timeout is None else timeout
         deadline = None if timeout is None else now + timeout
-        pending = Pending(self._new_id("req"), envelope, idempotency_key, deadline)
+        pending = Pending(self._new_id("req"), envelope, idempotency_key, now, deadline)
         self._pending.add(pending)
-        if self.attached:
-            self._transmit(pending, pending.request_id, now)
+        if envelope.kind is PayloadType.TASK_CANCEL and self._may_transmit:
+            self._transmit(pending, now)  # it overtakes what is held back
+        self._send_held(now)
         return pending.request_id
 
-    def forget(self, request_id: str) -> None:
+    def forget(self, request_id: str, now: float) -> None:
         """Wait for a request no longer; nothing more is told of it. Unknown ids are ignored."""
         pending = self._pending.get(request_id)
         if pending is not None:
-            self._settle(pending)
+            self._settle(pending, now)
 
     # --- sockets ----------------------------------------------------------------------------
 
@@ -132,10 +135,8 @@ class ClientConnection(Connection):
         if self.attached:
             self.connection_lost(now)
         self.attached = True
-        for pending in self._pending:
-            if pending.rejection is None:
-                pending.refresh(moment(now))
-                self._transmit(pending, self._new_id("req"), now)
+        self._refused = False
+        self._send_held(now)
         self._close_when_idle()
         return []
 
@@ -144,8 +145,7 @@ class ClientConnection(Connection):
         self._go(Step.LOST)
         self.attached = False
         self._output.clear()
-        for pending in self._pending:
-            self._pending.unsent(pending)
+        self._pending.lost()
         return []
 
     def shut_down(self, _now: float) -> None:
@@ -162,7 +162,7 @@ class ClientConnection(Connection):
         try:
             frame = codec.parse_server_frame(text, now=now, new_id=self._new_envelope_id)
         except AsapError as error:
-            return self._receive_broken(error)
+            return self._receive_broken(error, now)
         return self._receive(frame, now)
 
     def receive_binary(self, data: bytes, _now: float) -> list[ClientEvent]:
@@ -189,7 +189,7 @@ class ClientConnection(Connection):
             case codec.Push() | codec.Request():  # the other shape of a push (spec §7)
                 return self._receive_reply(None, frame.envelope, now)
             case codec.Failure():
-                return self._receive_failure(frame)
+                return self._receive_failure(frame, now)
             case codec.Ack():
                 return self._receive_ack(frame, now)
             case codec.Ping():
@@ -205,7 +205,7 @@ class ClientConnection(Connection):
         if pending is None:
             pending = self._pending.by_envelope(answers)
         if pending is not None:
-            self._settle(pending)
+            self._settle(pending, now)
             return [ReplyReceived(pending.request_id, envelope)]
         if wire_id in self._settled or answers in self._settled:
             return [FrameIgnored(f"a second answer to the request {wire_id!r}")]
@@ -221,25 +221,26 @@ class ClientConnection(Connection):
         self._pushed.add(envelope.id)
         return [Pushed(envelope)]
 
-    def _receive_failure(self, failure: codec.Failure) -> list[ClientEvent]:
+    def _receive_failure(self, failure: codec.Failure, now: float) -> list[ClientEvent]:
         pending = self._pending.by_wire_id(failure.id)
         if pending is not None:
             if _shutting_down(failure.error):
                 # Nothing was done with it: it goes to the next socket.
-                self._pending.unsent(pending)
+                self._refused = True
+                self._pending.refused(pending)
                 return []
-            self._settle(pending)
+            self._settle(pending, now)
             return [RequestFailed(pending.request_id, failure.error)]
         if failure.id in self._settled:
             return [FrameIgnored(f"a second answer to the request {failure.id!r}")]
         return [ErrorReceived(failure.error)]
 
-    def _receive_broken(self, error: AsapError) -> list[ClientEvent]:
+    def _receive_broken(self, error: AsapError, now: float) -> list[ClientEvent]:
         """Take what is no frame: where it names a request, that one has its answer."""
         pending = self._pending.by_wire_id(error.request_id)
         if pending is None:
             return [FrameIgnored(error.message)]
-        self._settle(pending)
+        self._settle(pending, now)
         return [RequestFailed(pending.request_id, error)]
 
     def _receive_ack(self, frame: codec.Ack, now: float) -> list[ClientEvent]:
@@ -252,23 +253,36 @@ class ClientConnection(Connection):
                 self._pending.acknowledged(pending)
         return [Acknowledged(ack.original_envelope_id, ack.status, ack.error)]
 
-    def _settle(self, pending: Pending) -> None:
+    def _settle(self, pending: Pending, now: float) -> None:
         self._settled.add(*pending.wire_ids, pending.envelope.id)
         self._pending.remove(pending)
+        self._send_held(now)
         self._close_when_idle()
 
     # --- sending ----------------------------------------------------------------------------
 
-    def _transmit(self, pending: Pending, wire_id: str, now: float) -> None:
+    @property
+    def _may_transmit(self) -> bool:
+        return self.attached and not self._refused and self.state is not LinkState.CLOSED
+
+    def _send_held(self, now: float) -> None:
+        """Send what is held back, as far as there is room."""
+        while self._may_transmit and (pending := self._pending.next_to_send()) is not None:
+            self._transmit(pending, now)
+
+    def _transmit(self, pending: Pending, now: float) -> None:
+        """Send a request, under a JSON-RPC id that is new on this socket."""
+        wire_id = self._new_id("req") if pending.sent else pending.request_id
+        if not pending.wire_ids and now > pending.asked_at:
+            pending.refresh(moment(now))
         self._pending.sent(pending, wire_id, now)
         self._say(codec.Request(wire_id, pending.envelope, pending.idempotency_key))
 
     def _handle_due(self, pending: Pending, due: Due, now: float) -> list[ClientEvent]:
         if due == "retransmit":
-            # Spec §7: the same envelope, under a new JSON-RPC id.
-            self._transmit(pending, self._new_id("req"), now)
+            self._transmit(pending, now)  # spec §7: the same envelope, under a new id
             return []
-        self._settle(pending)
+        self._settle(pending, now)
         if due == "rejected":
             error = PeerAnswered(ErrorObject(_REJECTED, pending.rejection or ""))
             return [RequestFailed(pending.request_id, error)]

@@ -57,6 +57,10 @@ class Connection(ABC):
         output, self._output = self._output, []
         return output
 
+    def received(self, envelope: Envelope, now: float) -> None:
+        """Acknowledge that an envelope is taken, where its sender wants to know."""
+        self._acknowledge(envelope, "received", None, now)
+
     def processed(self, envelope: Envelope, now: float) -> None:
         """Acknowledge that an envelope was worked on, where its sender wants to know."""
         self._acknowledge(envelope, "processed", None, now)

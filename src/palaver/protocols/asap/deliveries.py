@@ -54,10 +54,12 @@ class Delivery:
     reply: Envelope | None = None
     size: int = 0
 
-    def join(self, asker: Asker, request_id: RequestId) -> None:
-        """Have one more wait for the answer; the same one waits once."""
-        if (asker, request_id) not in self.askers:
-            self.askers.append((asker, request_id))
+    def join(self, asker: Asker, request_id: RequestId) -> bool:
+        """Have one more wait for the answer; tell whether it did not wait before."""
+        if (asker, request_id) in self.askers:
+            return False
+        self.askers.append((asker, request_id))
+        return True
 
 
 class Deliveries:
@@ -85,12 +87,11 @@ class Deliveries:
 
     def answer(self, delivery: Delivery, reply: Envelope) -> None:
         """Tell the reply to all who wait, and keep it."""
-        size = sum(asker.tell_reply(request_id, reply) for asker, request_id in delivery.askers)
-        delivery.size = size // len(delivery.askers)
         delivery.reply = reply
-        delivery.askers.clear()
         del self._open[delivery.key]
         self._answered[delivery.key] = delivery
+        for asker, request_id in _let_go(delivery):
+            delivery.size = asker.tell_reply(request_id, reply)
         self._bytes += delivery.size
         while len(self._answered) > self._max_kept_replies or self._bytes > self._max_kept_bytes:
             _, oldest = self._answered.popitem(last=False)
@@ -98,15 +99,20 @@ class Deliveries:
 
     def fail(self, delivery: Delivery, error: AsapError) -> None:
         """Tell the error to all who wait, and forget the request: it may be tried again."""
-        for asker, request_id in delivery.askers:
-            asker.tell_failure(request_id, error)
-        delivery.askers.clear()
         del self._open[delivery.key]
+        for asker, request_id in _let_go(delivery):
+            asker.tell_failure(request_id, error)
 
     @property
     def kept(self) -> int:
         """How many replies are kept."""
         return len(self._answered)
+
+
+def _let_go(delivery: Delivery) -> list[tuple[Asker, RequestId]]:
+    """Return who waits, and have nobody wait any more."""
+    askers, delivery.askers = delivery.askers, []
+    return askers
 
 
 def fingerprint(envelope: Envelope) -> bytes:

@@ -25,7 +25,7 @@ class Limits:
     """Server: messages a second of one socket, pongs not counted; ``None`` for any."""
     max_burst: int = 1000
     """Server: messages at once, after a silence."""
-    max_kept_replies: int = 1024
+    max_kept_replies: int = 4096
     """Server: replies that are kept for a request that comes again."""
     max_kept_bytes: int = 8 * 1024 * 1024
     """Server: characters of them."""
@@ -35,6 +35,8 @@ class Limits:
     """Server: silence after which the client is taken for gone."""
     max_pending: int = 1024
     """Client: requests without an answer."""
+    max_outstanding: int = 64
+    """Client: of those, the ones that were sent; the others wait for an answer to one of them."""
     max_settled: int = 1024
     """Client: answered requests that are remembered, so that a second answer is known as one;
     pushes that were acknowledged, so that a second copy is."""

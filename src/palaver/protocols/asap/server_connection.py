@@ -3,73 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Final, TypeAlias
+from typing import ClassVar, Final
 
 from palaver.model.ids import IdSource
 from palaver.protocols.asap import codec
 from palaver.protocols.asap.codec import RequestId
-from palaver.protocols.asap.connection import Connection, Misuse, unheard
-from palaver.protocols.asap.deliveries import Deliveries, Delivery, DeliveryKey, fingerprint
-from palaver.protocols.asap.errors import (
-    AsapError,
-    InvalidRequest,
-    KeyReused,
-    MessageRateExceeded,
-    ServerBusy,
-)
+from palaver.protocols.asap.connection import Connection, unheard
+from palaver.protocols.asap.deliveries import Deliveries
+from palaver.protocols.asap.errors import AsapError, InvalidRequest, MessageRateExceeded
 from palaver.protocols.asap.events import (
     AckReceived,
     Close,
-    DuplicateReceived,
     FrameRejected,
     PeerStale,
     PongReceived,
-    RequestReceived,
     ServerEvent,
 )
+from palaver.protocols.asap.in_flight import Caller, InFlight
 from palaver.protocols.asap.limits import Limits
-from palaver.protocols.asap.messages import Envelope, PayloadType
+from palaver.protocols.asap.messages import Envelope
 from palaver.protocols.asap.pace import Pace
 from palaver.protocols.asap.states import LinkState, Side, Step
-from palaver.protocols.asap.waiting import Waiting, WaitingLine
 
-__all__ = ["SHUTTING_DOWN", "Caller", "Check", "ServerConnection"]
+__all__ = ["SERVER_STOPS", "ServerConnection"]
 
-Check: TypeAlias = Callable[[Envelope, float], None]
-"""Raises ``AsapError`` where an envelope, received now, is not to be taken."""
-
-SHUTTING_DOWN: Final = Close(1001, "Server shutting down")
+SERVER_STOPS: Final = Close(1001, "Server shutting down")
 """How a socket ends in a shutdown (spec §7)."""
-
-_STALE: Final = "Nothing was received"
-_RETRY_AFTER: Final = 1.0
-
-
-def _take_all(_envelope: Envelope, _now: float) -> None:
-    """Take whatever comes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who is at the other end, and what its envelopes must pass.
-
-    ``name`` is who was authenticated: nobody is answered with what another one was. ``identity``
-    (who sends, to whom, in which version) is checked of every copy of an envelope, ``freshness``
-    (its age, its nonce) of the first one only: what is sent again is old, and has its old nonce.
-    """
-
-    name: str = ""
-    identity: Check = _take_all
-    freshness: Check = _take_all
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """A request that is worked on."""
-
-    delivery: Delivery
-    envelope: Envelope
 
 
 class ServerConnection(Connection):
@@ -95,11 +54,9 @@ class ServerConnection(Connection):
         super().__init__(limits, new_id, on_output)
         self.congested = False
         """Whether the client has not taken yet what it was sent; the shell says so."""
-        self._caller = caller or Caller()
-        self._deliveries = deliveries or Deliveries(limits.max_kept_replies, limits.max_kept_bytes)
+        deliveries = deliveries or Deliveries(limits.max_kept_replies, limits.max_kept_bytes)
+        self._requests: Final = InFlight(limits, self, caller or Caller(), deliveries)
         self._pace = Pace(limits.max_rate, limits.max_burst)
-        self._work: dict[RequestId, _Work] = {}
-        self._waiting = WaitingLine(limits)
         self._heard_at = now
         self._ping_at = now + limits.ping_interval
 
@@ -107,18 +64,18 @@ class ServerConnection(Connection):
 
     @property
     def idle(self) -> bool:
-        """Whether no request of this socket is owed an answer."""
-        return not self._work and not self._waiting
+        """Whether this socket is owed no answer."""
+        return self._requests.idle
 
     @property
     def in_flight(self) -> int:
         """How many requests are worked on."""
-        return len(self._work)
+        return len(self._requests)
 
     @property
     def wants_more(self) -> bool:
         """Whether to read on: there is room, and the client takes what it is sent."""
-        return self.state is not LinkState.CLOSED and not self.congested and not self._waiting.full
+        return self.state is not LinkState.CLOSED and not self.congested and not self._requests.full
 
     @property
     def resume_at(self) -> float | None:
@@ -140,7 +97,7 @@ class ServerConnection(Connection):
         if isinstance(frame, codec.Pong):
             return [PongReceived()]  # of no weight for the rate: it was asked for (spec §7)
         if not self._pace.take(now):
-            return self._refuse_rate(frame)
+            return self._refuse_rate(frame, now)
         return self._receive(frame, len(text), now)
 
     def receive_binary(self, data: bytes, now: float) -> list[ServerEvent]:
@@ -151,30 +108,29 @@ class ServerConnection(Connection):
         detail = f"a binary frame of {len(data)} bytes; JSON in a text frame is taken here"
         error = InvalidRequest(detail)
         if not self._pace.take(now):
-            return self._refuse_rate(error)
+            return self._refuse_rate(error, now)
         return self._refuse(error, None)
 
     def closed(self, _now: float) -> list[ServerEvent]:
         """Take note that the socket is gone. What is worked on is still owed its answer."""
         self._go(Step.LOST)
         self._output.clear()
-        self._waiting.clear()
+        self._requests.forget_waiting()
         return []
 
     def next_timeout(self) -> float | None:
         """Return when ``handle_timeout`` is due, if nothing comes before."""
-        if self.state is LinkState.CLOSED:
-            return None
-        return self._ping_at if self._waiting.full else min(self._ping_at, self._stale_at)
+        return None if self.state is LinkState.CLOSED else min(self._ping_at, self._stale_at)
 
     def handle_timeout(self, now: float) -> list[ServerEvent]:
         """Do what is due: ask whether the client is there, or find that it is not."""
         if self.state is LinkState.CLOSED:
             return []
-        # While nothing is read, silence says nothing.
-        if not self._waiting.full and now >= self._stale_at:
+        if not self.wants_more:
+            self._heard_at = max(self._heard_at, now)  # it is not listened to
+        if now >= self._stale_at:
             silence = now - self._heard_at
-            self._close(Close(1001, f"{_STALE} for {silence:.0f} s"))
+            self.close(Close(1001, f"Nothing was received for {silence:.0f} s"))
             return [PeerStale(silence)]
         if now >= self._ping_at:
             self._ping_at = now + self.limits.ping_interval
@@ -191,8 +147,8 @@ class ServerConnection(Connection):
             Misuse: no such request is owed an answer.
 
         """
-        work = self._finish(request_id)
-        self._deliveries.answer(work.delivery, envelope)
+        self._go(Step.ANSWER)
+        self._requests.answer(request_id, envelope)
         return self._go_on(now)
 
     def fail(self, request_id: RequestId, error: AsapError, now: float) -> list[ServerEvent]:
@@ -202,9 +158,8 @@ class ServerConnection(Connection):
             Misuse: no such request is owed an answer.
 
         """
-        work = self._finish(request_id)
-        self._deliveries.fail(work.delivery, error)
-        self._acknowledge(work.envelope, "rejected", error.message, now)
+        self._go(Step.ANSWER)
+        self._requests.fail(request_id, error, now)
         return self._go_on(now)
 
     def push(self, envelope: Envelope, _now: float) -> None:
@@ -223,21 +178,25 @@ class ServerConnection(Connection):
         self._close_when_idle()
 
     def close(self, close: Close) -> None:
-        """Close the socket now, whatever is owed an answer; a closed one stays as it is."""
+        """Close the socket now, whatever it is owed; one that is closed stays as it is."""
         if self._may(Step.CLOSE):
-            self._close(close)
+            self._go(Step.CLOSE)
+            self._put(close)
+            self._requests.forget_waiting()
 
     def tell_reply(self, request_id: RequestId, envelope: Envelope) -> int:
         """Send a reply to a request of this socket; return how many characters it has."""
         text = codec.encode(codec.Reply(request_id, envelope)).decode()
         if self.state is not LinkState.CLOSED:
             self._put(text)
+            self._close_when_idle()
         return len(text)
 
     def tell_failure(self, request_id: RequestId, error: AsapError) -> None:
         """Send an error to a request of this socket."""
         if self.state is not LinkState.CLOSED:
             self._say(codec.Failure(request_id, error))
+            self._close_when_idle()
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -255,125 +214,18 @@ class ServerConnection(Connection):
 
     def _receive_request(self, request: codec.Request, size: int, now: float) -> list[ServerEvent]:
         try:
-            return self._take_request(request, size, now)
+            new = self._may(Step.REQUEST)
+            return [*self._requests.receive(request, size, now, new=new)]
         except AsapError as error:
             events = self._refuse(error, request.id)
-            self._acknowledge(request.envelope, "rejected", error.message, now)
+            self.rejected(request.envelope, error.message, now)
             return events
-
-    def _take_request(self, request: codec.Request, size: int, now: float) -> list[ServerEvent]:
-        """Take a request.
-
-        Raises:
-            AsapError: it is not taken.
-
-        """
-        envelope = request.envelope
-        self._caller.identity(envelope, now)
-        key = DeliveryKey(self._caller.name, envelope.sender, envelope.id)
-        mark = fingerprint(envelope)
-        known = self._deliveries.find(key) or self._waiting.find(key)
-        if known is not None:
-            return self._receive_again(request, known, mark, now)
-        self._admit(request)
-        self._caller.freshness(envelope, now)
-        self._acknowledge(envelope, "received", None, now)
-        waiting = Waiting(request, mark, size)
-        if self._room_for(envelope):
-            return self._start(key, waiting)
-        self._waiting.add(key, waiting)
-        return []
-
-    def _receive_again(
-        self, request: codec.Request, known: Delivery | Waiting, mark: bytes, now: float
-    ) -> list[ServerEvent]:
-        if known.mark != mark:
-            detail = "it came before with other content: give each new request its own id"
-            raise KeyReused(detail, details={"envelope_id": request.envelope.id})
-        answered = isinstance(known, Delivery) and known.reply is not None
-        if isinstance(known, Waiting):
-            self._bound_copies(len(known.copies))
-            if request.id not in known.ids:
-                known.copies.append(request.id)
-        elif known.reply is None:
-            self._bound_copies(len(known.askers) - 1)
-            known.join(self, request.id)
-        else:
-            self.tell_reply(request.id, known.reply)
-        self._acknowledge(request.envelope, "received", None, now)
-        return [DuplicateReceived(request.id, request.envelope, answered)]
-
-    def _bound_copies(self, copies: int) -> None:
-        most = self.limits.max_repeats
-        if copies >= most:
-            detail = f"it came {copies} times more while it is worked on; {most} are allowed"
-            raise ServerBusy(detail, details={"max_repeats": most}, retry_after=_RETRY_AFTER)
-
-    def _admit(self, request: codec.Request) -> None:
-        """Refuse a new request that cannot be taken now."""
-        if not self._may(Step.REQUEST):
-            detail = "it is shutting down: connect again, and send the request again"
-            details = {"reason": "shutting_down"}
-            raise ServerBusy(detail, details=details, retry_after=_RETRY_AFTER)
-        if request.id in self._work or self._waiting.holds(request.id):
-            detail = f"id {request.id!r} is that of a request which is not answered yet"
-            raise InvalidRequest(detail)
-        if self._waiting.full:
-            limits = self.limits
-            detail = (
-                f"{limits.max_in_flight} requests of this connection are worked on and "
-                f"{len(self._waiting)} wait, of at most {limits.max_waiting} and "
-                f"{limits.max_waiting_bytes} characters: send again after an answer"
-            )
-            raise ServerBusy(detail, retry_after=_RETRY_AFTER)
-
-    def _room_for(self, envelope: Envelope) -> bool:
-        """Tell whether it can be worked on now; a cancellation overtakes what waits."""
-        if envelope.kind is PayloadType.TASK_CANCEL:
-            return len(self._work) < self.limits.max_in_flight + self.limits.max_urgent
-        return not self._waiting and self._has_room
-
-    @property
-    def _has_room(self) -> bool:
-        return len(self._work) < self.limits.max_in_flight
-
-    def _start(self, key: DeliveryKey, waiting: Waiting) -> list[ServerEvent]:
-        request = waiting.request
-        delivery = self._deliveries.begin(key, waiting.mark)
-        for request_id in waiting.ids:
-            delivery.join(self, request_id)
-        self._work[request.id] = _Work(delivery, request.envelope)
-        return [RequestReceived(request.id, request.envelope, request.idempotency_key)]
-
-    def _finish(self, request_id: RequestId) -> _Work:
-        self._go(Step.ANSWER)
-        work = self._work.pop(request_id, None)
-        if work is None:
-            raise Misuse(f"no request {request_id!r} is owed an answer")
-        return work
 
     def _go_on(self, now: float) -> list[ServerEvent]:
         """Begin with what waited for room."""
-        events: list[ServerEvent] = []
-        if self._waiting.full:
-            self._heard_at = now  # it is listened to again from now on
-        while self._waiting and self._has_room:
-            events += self._begin(*self._waiting.take())
-        self._close_when_idle()
-        return events
-
-    def _begin(self, key: DeliveryKey, waiting: Waiting) -> list[ServerEvent]:
-        """Begin with a request, if it did not come on another socket meanwhile."""
-        known = self._deliveries.find(key)
-        if known is None:
-            return self._start(key, waiting)
-        for request_id in waiting.ids:
-            if known.reply is None:
-                known.join(self, request_id)
-            else:
-                self.tell_reply(request_id, known.reply)
-        answered = known.reply is not None
-        return [DuplicateReceived(waiting.request.id, waiting.request.envelope, answered)]
+        if not self.wants_more:
+            self._heard_at = max(self._heard_at, now)  # from now on it is listened to
+        return [*self._requests.go_on()]
 
     # --- refusing and closing ---------------------------------------------------------------
 
@@ -381,12 +233,15 @@ class ServerConnection(Connection):
         self._say(codec.Failure(request_id, error))
         return [FrameRejected(error, request_id)]
 
-    def _refuse_rate(self, frame: object) -> list[ServerEvent]:
+    def _refuse_rate(self, frame: codec.Frame | AsapError, now: float) -> list[ServerEvent]:
         limits = self.limits
         detail = f"at most {limits.max_rate:g} a second and {limits.max_burst} at once are taken"
-        resume = max(0.0, (self.resume_at or 0.0) - self._heard_at)
-        request_id = getattr(frame, "id", None) or getattr(frame, "request_id", None)
-        return self._refuse(MessageRateExceeded(detail, retry_after=resume), request_id)
+        wait = max(0.0, (self.resume_at or now) - now)
+        error = MessageRateExceeded(detail, details={"max_rate": limits.max_rate}, retry_after=wait)
+        if isinstance(frame, codec.Request):
+            self.rejected(frame.envelope, error.message, now)
+            return self._refuse(error, frame.id)
+        return self._refuse(error, frame.request_id if isinstance(frame, AsapError) else None)
 
     @property
     def _stale_at(self) -> float:
@@ -395,9 +250,4 @@ class ServerConnection(Connection):
 
     def _close_when_idle(self) -> None:
         if self.state is LinkState.DRAINING and self.idle:
-            self._close(SHUTTING_DOWN)
-
-    def _close(self, close: Close) -> None:
-        self._go(Step.CLOSE)
-        self._put(close)
-        self._waiting.clear()
+            self.close(SERVER_STOPS)
