@@ -41,14 +41,14 @@ def broken() -> str:
         (lambda: None, "the recogniser answered with a NoneType, not with a transcript"),
         (lambda: "just text", "the recogniser answered with a str, not with a transcript"),
         (lambda: Transcript(b"hi"), "the recogniser answered with a bytes, not with a transcript"),  # type: ignore[arg-type]
-        (asyncio.Event().wait, "the recogniser took longer than 0.2 s"),
+        (asyncio.Event().wait, "the recogniser took longer than 0.5 s"),
     ],
 )
 async def test_a_recogniser_that_fails(answer: Callable[[], Any], reason: str) -> None:
     """Whatever it raises or returns, the caller is asked to say it again, and the log says why."""
     hears = OddRecogniser([answer], ["hello"])
     with logged() as log:
-        async with trouble([], hears=hears, voice_transcribe_timeout=0.2) as (_, caller):
+        async with trouble([], hears=hears, voice_transcribe_timeout=0.5) as (_, caller):
             await caller.utter()
             await caller.answered()
             assert caller.texts("agent") == [NOT_HEARD]
@@ -109,7 +109,7 @@ async def test_a_recogniser_that_does_not_heed() -> None:
 
     release: list[asyncio.Event] = []
     hears = OddRecogniser([stubborn], ["hello"])
-    async with trouble([], hears=hears, voice_transcribe_timeout=0.2) as (place, caller):
+    async with trouble([], hears=hears, voice_transcribe_timeout=0.5) as (place, caller):
         await caller.utter()
         await caller.answered()
         assert caller.texts("agent") == [NOT_HEARD]
@@ -156,9 +156,9 @@ async def text(voice: ToneSpeech) -> AsyncGenerator[Any, None]:
     ("once", "before_ms", "reason"),
     [
         (half, 100, "the voice broke: RuntimeError"),
-        (late, 0, "the voice said nothing for 0.2 s"),
-        (stalls, 100, "the voice said nothing for 0.2 s"),
-        (empty, 0, "the voice said nothing for 0.2 s"),
+        (late, 0, "the voice said nothing for 0.5 s"),
+        (stalls, 100, "the voice said nothing for 0.5 s"),
+        (empty, 0, "the voice said nothing for 0.5 s"),
         (text, 0, "the voice broke: TypeError"),
     ],
 )
@@ -166,7 +166,7 @@ async def test_a_voice_that_fails(once: Any, before_ms: int, reason: str) -> Non
     """A tone stands for what is not said; the words are told, and the log says why."""
     speaks = OddVoice(once)
     with logged() as log:
-        async with trouble(["hi", "hello"], speaks, voice_speak_timeout=0.2) as (_, caller):
+        async with trouble(["hi", "hello"], speaks, voice_speak_timeout=0.5) as (_, caller):
             await caller.utter()
             await caller.answered()
             assert caller.texts("agent") == ["You said hi."]
