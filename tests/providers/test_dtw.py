@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palaver.providers.dtw import Templates, distances
+from palaver.providers.dtw import (
+    Templates,
+    distances,
+    distances_in_any_order,
+    distances_on_path,
+)
 from palaver.providers.mfcc import Features
 
 
@@ -79,3 +84,34 @@ def test_nothing_to_compare() -> None:
         distances(rows(0, 1), Templates([rows(3, 1)]), [0])
     with pytest.raises(ValueError, match="a template needs a row"):
         Templates([rows(3, 1), rows(0, 1)])
+    for heard, template in ((rows(0, 1), rows(3, 1)), (rows(3, 1), rows(0, 1))):
+        with pytest.raises(ValueError, match="need a row of features at least"):
+            distances_on_path(heard, template)
+
+
+@settings(max_examples=60)
+@given(heard=st.integers(1, 15), length=st.integers(1, 15), seed=st.integers(0, 1_000))
+def test_a_path_costs_what_its_rows_cost(heard: int, length: int, seed: int) -> None:
+    """Each row is as far as those beside it: never nearer than the nearest of all rows."""
+    utterance, template = rows(heard, seed), rows(length, seed + 1)
+    found = distances_on_path(utterance, template, band=1.0)
+    nearest = distances_in_any_order(utterance, template)
+    every = np.linalg.norm(utterance[:, None] - template[None], axis=2)
+    assert nearest == pytest.approx(every.min(axis=1), rel=1e-3, abs=1e-3)
+    assert (found >= nearest - 1e-3).all()
+    assert (found <= every.max(axis=1) + 1e-3).all()
+
+
+def test_order_is_what_tells_a_path_from_sounds() -> None:
+    """The rows of a template shuffled are as near to its sounds, and far from its order."""
+    template = rows(40, 1)
+    shuffled = template[np.random.default_rng(2).permutation(40)]
+    slow = np.repeat(template, 2, axis=0)
+    assert distances_in_any_order(shuffled, template) == pytest.approx(np.zeros(40), abs=1e-2)
+    assert distances_on_path(shuffled, template).mean() > 1.0
+    assert distances_on_path(slow, template) == pytest.approx(np.zeros(80), abs=1e-2)
+    # A row that is new is far, and those that are not beside it stay where they are.
+    changed = np.concatenate([template[:20], template[20:21] + 9.0, template[21:]])
+    found = distances_on_path(changed, template)
+    assert found.argmax() == 20
+    assert np.delete(found, [19, 20, 21]) == pytest.approx(np.zeros(37), abs=1e-2)

@@ -6,7 +6,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from palaver.providers.mfcc import FEATURES, FRAME_SAMPLES, HOP_SAMPLES, features
+from palaver.providers.mfcc import (
+    BANDS,
+    FEATURES,
+    FRAME_SAMPLES,
+    HOP_SAMPLES,
+    Features,
+    band_energies,
+    centred,
+    cepstra,
+)
+
+
+def features(samples: NDArray[np.int16]) -> Features:
+    """Return what is compared, with all that is 35 dB below the loudest as silence."""
+    energies = band_energies(samples)
+    return centred(cepstra(np.log(energies + max(energies.max(), 1.0) * np.float32(3e-4))))
 
 
 def vowels(*formants_hz: float, loud: float = 6_000.0) -> NDArray[np.int16]:
@@ -21,11 +36,19 @@ def vowels(*formants_hz: float, loud: float = 6_000.0) -> NDArray[np.int16]:
 def test_a_row_for_each_10_ms(count: int) -> None:
     """As many as there are whole windows of 25 ms."""
     samples = np.random.default_rng(1).integers(-9_000, 9_000, count).astype(np.int16)
-    found = features(samples)
+    found = band_energies(samples)
     rows = 0 if count < FRAME_SAMPLES else 1 + (count - FRAME_SAMPLES) // HOP_SAMPLES
-    assert found.shape == (rows, FEATURES)
+    assert found.shape == (rows, BANDS)
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
+    assert (found >= 0).all()
+
+
+def test_features_of_each_row() -> None:
+    """As many rows as there are of energies."""
+    found = features(vowels(400, 1_500))
+    assert found.shape == (38, FEATURES)
+    assert found.dtype == np.float32
 
 
 def test_loudness_is_forgotten() -> None:

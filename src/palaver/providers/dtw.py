@@ -7,7 +7,7 @@ the weight of both lengths together; by that the total is divided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from palaver.providers.mfcc import Features
 
-__all__ = ["Templates", "distances"]
+__all__ = ["Templates", "distances", "distances_in_any_order", "distances_on_path"]
 
 _MAX_CELLS: Final = 4_000_000
 """Pairs of rows that are held in memory at once: 16 MB."""
@@ -64,13 +64,65 @@ def distances(
     return found
 
 
+def distances_on_path(heard: Features, template: Features, *, band: float = 0.2) -> Features:
+    """Return how far each row of ``heard`` is from those of ``template`` that the path lays by it.
+
+    Where these are several it is their mean.
+
+    Raises:
+        ValueError: one of both has no rows.
+
+    """
+    if len(heard) == 0 or len(template) == 0:
+        message = "an utterance and a template need a row of features at least"
+        raise ValueError(message)
+    costs = _costs(heard, [template], np.array([len(template)]), band)
+    totals = [cells[:, 0] for cells in _diagonals(costs)]
+    sums, counts = np.zeros(len(heard), np.float32), np.zeros(len(heard), np.float32)
+    row, column = len(heard) - 1, len(template) - 1
+    while True:
+        cost = costs[row, column, 0]
+        sums[row] += cost
+        counts[row] += 1
+        if row == column == 0:
+            return sums / counts
+        from_before = totals[row + column - 1]
+        straight = np.inf
+        if row and column:
+            straight = totals[row + column - 2][row] + 2 * cost
+        if straight <= min(from_before[row], from_before[row + 1]) + cost:
+            row, column = row - 1, column - 1
+        elif from_before[row] <= from_before[row + 1]:
+            row -= 1
+        else:
+            column -= 1
+
+
+def distances_in_any_order(heard: Features, sounds: Features) -> Features:
+    """Return how far each row of ``heard`` is from the nearest of ``sounds``, in any order."""
+    squares = np.square(heard).sum(axis=1)[:, None] + np.square(sounds).sum(axis=1)
+    squares -= 2.0 * (heard @ sounds.T)
+    nearest: Features = np.sqrt(np.maximum(squares.min(axis=1), 0.0))
+    return nearest
+
+
 def _batch(heard: Features, templates: Sequence[Features], band: float) -> NDArray[np.float32]:
     lengths = np.array([len(template) for template in templates])
+    total = np.empty(len(templates), np.float32)
     costs = _costs(heard, templates, lengths, band)
+    for diagonal, cells in enumerate(_diagonals(costs)):
+        ended = np.flatnonzero(lengths + len(heard) - 2 == diagonal)
+        total[ended] = cells[len(heard), ended]
+    total /= len(heard) + lengths
+    return total
+
+
+def _diagonals(costs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Yield the total costs, one anti-diagonal after the other: its cells do not need each other.
+
+    Cell (i, j) of diagonal i + j stands at i + 1; at 0 is the border.
+    """
     rows, columns, count = costs.shape
-    total = np.empty(count, np.float32)
-    # The cells of an anti-diagonal do not depend on each other. Cell (i, j) of diagonal i + j
-    # stands at i + 1; at 0 is the border.
     before = np.full((rows + 1, count), np.inf, np.float32)
     last = before.copy()
     for diagonal in range(rows + columns - 1):
@@ -84,11 +136,8 @@ def _batch(heard: Features, templates: Sequence[Features], band: float) -> NDArr
             straight = before[first:end] + 2 * cost
             turned = np.minimum(last[first:end], last[first + 1 : end + 1]) + cost
             now[first + 1 : end + 1] = np.minimum(straight, turned)
-        ended = np.flatnonzero(lengths + rows - 2 == diagonal)
-        total[ended] = now[rows, ended]
+        yield now
         before, last = last, now
-    total /= rows + lengths
-    return total
 
 
 def _costs(

@@ -1,9 +1,12 @@
 """What of a sound tells words apart: mel-frequency cepstra and how they change, every 10 ms.
 
 The features forget how loud somebody speaks, and most of what a line or a microphone adds: the
-mean of each over the utterance is taken off, and whatever is far below the loudest moment counts as
-silence. Each is measured by how much it varies in speech; measured by how much it varies in the
-same utterance instead, short words drew near to sentences that they are no part of.
+mean of each over the utterance is taken off. Each is measured by how much it varies in speech;
+measured by how much it varies in the same utterance instead, short words drew near to sentences
+that they are no part of.
+
+They come in two steps, so that noise can be added in between: energies in bands first, then the
+cepstra of these with a background behind them.
 """
 
 from __future__ import annotations
@@ -13,7 +16,21 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEATURES", "FRAME_SAMPLES", "HOP_SAMPLES", "SAMPLE_RATE_HZ", "Features", "features"]
+__all__ = [
+    "BANDS",
+    "FEATURES",
+    "FRAME_SAMPLES",
+    "HOP_SAMPLES",
+    "SAMPLE_RATE_HZ",
+    "Bands",
+    "Features",
+    "band_energies",
+    "centred",
+    "cepstra",
+]
+
+Bands = NDArray[np.float32]
+"""One row for each 10 ms, 24 columns: energies, evenly spaced in mel."""
 
 Features = NDArray[np.float32]
 """One row for each 10 ms, 39 columns: 13 cepstra, their slopes, the slopes of those."""
@@ -21,35 +38,45 @@ Features = NDArray[np.float32]
 SAMPLE_RATE_HZ: Final = 8_000
 FRAME_SAMPLES: Final = 200
 HOP_SAMPLES: Final = 80
+BANDS: Final = 24
 FEATURES: Final = 39
 
 _FFT: Final = 256
-_MELS: Final = 24
 _CEPSTRA: Final = 13
 _LOW_HZ: Final = 120.0
 _HIGH_HZ: Final = 3_600.0
 _PREEMPHASIS: Final = 0.95
-_FLOOR: Final = 10.0**-3.5
-"""Energy, in parts of the loudest band of the utterance, below which all is silence (-35 dB)."""
 _SLOPE_REACH: Final = 2
 
 
-def features(samples: NDArray[np.int16]) -> Features:
-    """Return the features of an utterance at 8 kHz; no rows where it is shorter than 25 ms."""
+def band_energies(samples: NDArray[np.int16]) -> Bands:
+    """Return the energies of an utterance at 8 kHz; no rows where it is shorter than 25 ms."""
     if len(samples) < FRAME_SAMPLES:
-        return np.zeros((0, FEATURES), np.float32)
+        return np.zeros((0, BANDS), np.float32)
     signal = samples.astype(np.float32)
     signal[1:] -= _PREEMPHASIS * signal[:-1]
+    signal[0] = 0.0  # nothing is before it: a constant would begin with a click
     frames = np.lib.stride_tricks.sliding_window_view(signal, FRAME_SAMPLES)[::HOP_SAMPLES]
     spectrum = np.fft.rfft(frames * _WINDOW, _FFT)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    mels = power @ _MEL_BANK
-    logs = np.log(mels + _FLOOR * max(float(mels.max()), 1.0))
-    cepstra = logs @ _COSINES
-    slopes = _slopes(cepstra)
-    whole = np.concatenate([cepstra, slopes, _slopes(slopes)], axis=1)
-    whole -= whole.mean(axis=0)
-    return (whole / _SCALE).astype(np.float32, copy=False)
+    energies: Bands = power @ _MEL_BANK
+    return energies
+
+
+def cepstra(logs: Bands) -> Features:
+    """Return the features of the logarithms of energies, none of them zero, row by row.
+
+    Their means are not taken off yet, as rows may be left out first: see ``centred``.
+    """
+    colours = logs @ _COSINES
+    slopes = _slopes(colours)
+    return np.concatenate([colours, slopes, _slopes(slopes)], axis=1)
+
+
+def centred(rows: Features) -> Features:
+    """Return cepstra with the mean 0 over these rows, each in its own unit."""
+    scaled: Features = (rows - rows.mean(axis=0)) / _SCALE
+    return scaled
 
 
 def _slopes(values: Features) -> Features:
@@ -73,7 +100,7 @@ def _mel_bank() -> NDArray[np.float32]:
     """Return triangles, evenly spaced in mel: one row for each line of the spectrum."""
     lines = _mel(np.arange(_FFT // 2 + 1) * SAMPLE_RATE_HZ / _FFT)
     lowest, highest = _mel(np.array([_LOW_HZ, _HIGH_HZ]))
-    edges = np.linspace(lowest, highest, _MELS + 2)
+    edges = np.linspace(lowest, highest, BANDS + 2)
     rising = (lines[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - lines[:, None]) / (edges[2:] - edges[1:-1])
     bank: NDArray[np.float32] = np.clip(np.minimum(rising, falling), 0.0, None).astype(np.float32)
@@ -82,8 +109,8 @@ def _mel_bank() -> NDArray[np.float32]:
 
 def _cosines() -> NDArray[np.float32]:
     """Return the cosine transform from log mel energies to cepstra."""
-    angle = np.pi / _MELS * (np.arange(_MELS)[:, None] + 0.5) * np.arange(_CEPSTRA)
-    cosines: NDArray[np.float32] = (np.cos(angle) * np.sqrt(2.0 / _MELS)).astype(np.float32)
+    angle = np.pi / BANDS * (np.arange(BANDS)[:, None] + 0.5) * np.arange(_CEPSTRA)
+    cosines: NDArray[np.float32] = (np.cos(angle) * np.sqrt(2.0 / BANDS)).astype(np.float32)
     return cosines
 
 

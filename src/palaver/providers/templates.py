@@ -16,26 +16,20 @@ import soxr
 import structlog
 from numpy.typing import NDArray
 
+from palaver.providers.background import levelled, loud_part
 from palaver.providers.interfaces import TextToSpeech
-from palaver.providers.mfcc import (
-    FEATURES,
-    FRAME_SAMPLES,
-    HOP_SAMPLES,
-    SAMPLE_RATE_HZ,
-    Features,
-    features,
-)
+from palaver.providers.mfcc import BANDS, HOP_SAMPLES, SAMPLE_RATE_HZ, Bands, band_energies
 
-__all__ = ["PhraseLike", "Vocabulary", "cache_folder", "speak_vocabulary", "trimmed"]
+__all__ = ["PhraseLike", "Vocabulary", "cache_folder", "speak_vocabulary"]
 
 _log = structlog.get_logger("palaver.vocabulary")
 
-_FORMAT: Final = "1"
-"""Part of each key: raise it when features or trimming change."""
+_FORMAT: Final = "2"
+"""Part of each key: raise it when energies or trimming change."""
 _MAX_CACHED: Final = 16
 """Vocabularies that the cache keeps; the oldest go."""
-_MARGIN: Final = 160
-"""Samples that are kept on both sides of the speech: 20 ms."""
+_SILENCE: Final = np.zeros(6 * HOP_SAMPLES, np.int16)
+"""Is put on both sides, so that speech rises from silence in each template."""
 
 
 class PhraseLike(Protocol):
@@ -54,10 +48,10 @@ class PhraseLike(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What was spoken: template ``i`` is a way to say phrase ``phrase_of[i]``."""
+    """What was spoken, in silence: template ``i`` is a way to say phrase ``phrase_of[i]``."""
 
     phrases: tuple[tuple[str, str], ...]
-    templates: tuple[Features, ...]
+    templates: tuple[Bands, ...]
     phrase_of: NDArray[np.int64]
 
 
@@ -67,32 +61,10 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "palaver"
 
 
-def trimmed(samples: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return the part of ``samples`` (8 kHz) that is speech, by its energy; empty where none is.
-
-    What hardly changes in level is no speech, however loud: noise, a hum, a constant.
-    """
-    if len(samples) < 2 * FRAME_SAMPLES:
-        return samples[:0]
-    windows = np.lib.stride_tricks.sliding_window_view(samples, FRAME_SAMPLES)[::HOP_SAMPLES]
-    levels = 10 * np.log10(windows.astype(np.float32).var(axis=1) + 1.0)
-    quiet, loud = np.percentile(levels, [10, 95])
-    if loud < _LEAST_DB or loud - quiet < _LEAST_RANGE_DB:
-        return samples[:0]
-    speech = np.flatnonzero(levels > max(loud - 30.0, min(quiet + 6.0, loud - 10.0)))
-    start = max(0, int(speech[0]) * HOP_SAMPLES - _MARGIN)
-    return samples[start : int(speech[-1]) * HOP_SAMPLES + FRAME_SAMPLES + _MARGIN]
-
-
-_LEAST_DB: Final = 30.0
-"""Level of the loudest moments below which nobody speaks: about 32 of 32,768."""
-_LEAST_RANGE_DB: Final = 5.0
-
-
 async def speak_vocabulary(
     phrases: Sequence[PhraseLike], voices: Sequence[TextToSpeech], folder: Path | None
 ) -> Vocabulary:
-    """Return the features of each of ``phrases`` in each of ``voices``.
+    """Return how each of ``phrases`` sounds in each of ``voices``.
 
     Those of voices with a ``fingerprint`` are kept in ``folder``; a cache that cannot be read or
     written is done without, which is logged.
@@ -121,10 +93,10 @@ async def speak_vocabulary(
     return vocabulary
 
 
-def _spoken(pcm: bytes, rate_hz: int) -> Features:
+def _spoken(pcm: bytes, rate_hz: int) -> Bands:
     samples = np.frombuffer(pcm, "<i2").astype(np.int16, copy=False)
     at_8_khz: NDArray[np.int16] = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ)
-    return features(trimmed(at_8_khz))
+    return loud_part(levelled(band_energies(np.concatenate([_SILENCE, at_8_khz, _SILENCE]))))
 
 
 def _path(
@@ -151,12 +123,13 @@ def _load(path: Path, wanted: tuple[tuple[str, str], ...]) -> Vocabulary | None:
         return None
     if (
         rows.ndim != 2
-        or rows.shape[1] != FEATURES
+        or rows.shape[1] != BANDS
         or lengths.sum() != len(rows)
         or lengths.min(initial=1) < 1
         or len(lengths) != len(phrase_of)
         or not np.isin(phrase_of, np.arange(len(wanted))).all()
         or not np.isfinite(rows).all()
+        or (rows < 0).any()
     ):
         _log.warning("cache_unreadable", path=str(path), error="not what was stored")
         return None
@@ -166,7 +139,7 @@ def _load(path: Path, wanted: tuple[tuple[str, str], ...]) -> Vocabulary | None:
 
 def _store(path: Path, vocabulary: Vocabulary) -> None:
     """Write it beside and move it there, so that no reader sees a part of it."""
-    whole = vocabulary.templates or (np.zeros((0, FEATURES), np.float32),)
+    whole = vocabulary.templates or (np.zeros((0, BANDS), np.float32),)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
