@@ -22,6 +22,7 @@ from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine
 from palaver.errors import ConfigError
 from palaver.observability.metrics import Registry
+from palaver.protocols.asap.replay import ReplayGuard
 from palaver.protocols.asp.call import Call, CallListener, Silence
 from palaver.protocols.asp.config import Framing, ProtocolCapabilities
 from palaver.protocols.asp.messages import Feature
@@ -29,6 +30,11 @@ from palaver.protocols.asp.session import apply_as_negotiated
 from palaver.server.a2a import A2aEndpoint, A2aLimits
 from palaver.server.a2a_stream import StreamTimes
 from palaver.server.admission import Admission
+from palaver.server.asap import AsapEndpoint, AsapLimits
+from palaver.server.asap_calls import AsapCalls, Extensions
+from palaver.server.asap_manifest import HealthEndpoint, ManifestEndpoint
+from palaver.server.asap_metrics import AsapMetrics
+from palaver.server.asap_rate import CallerRates
 from palaver.server.asp import AspEndpoint
 from palaver.server.asp_echo import EchoTest
 from palaver.server.asp_metrics import AspMetrics
@@ -56,6 +62,7 @@ __all__ = ["App", "create_app"]
 
 _log = structlog.get_logger("palaver.app")
 _A2A_PATH: Final = "/a2a"
+_ASAP_PATH: Final = "/asap"
 _ASP_PATHS: Final = ("/asp", "/", "/agents/{agent_id}/asp")
 _LEGACY_METHODS: Final = ("tasks/sendSubscribe", "tasks/send")
 
@@ -73,6 +80,7 @@ class App:
         settings: Settings,
         storage: Storage,
         engines: Engines | None = None,
+        extensions: Extensions | None = None,
     ) -> None:
         self.storage: Final = storage
         self.engine: Final = Engine(storage, agents, limits=settings.limits())
@@ -96,6 +104,16 @@ class App:
             server_id=agents[0].id,
             metrics=AspMetrics(self._registry),
         )
+        self._asap_metrics = AsapMetrics(self._registry)
+        self._asap_calls = AsapCalls(
+            self.engine,
+            agents[0].id,
+            self._drain,
+            send_timeout=settings.asap_send_timeout,
+            max_calls=settings.asap_max_calls,
+            guard=ReplayGuard(settings.asap_replay_limits()),
+            extensions=extensions,
+        )
         self._dense = None if settings.asp_port is None else self._dense_port()
         app = Starlette(
             routes=self._routes(agents[0].id),
@@ -108,10 +126,12 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection or event, as ASGI says."""
-        # The one path that nearly all requests take needs no router and no middleware: they cost
-        # a fifth of a short request, and the endpoint answers every error by itself.
+        # The two paths that nearly all requests take need no router and no middleware: they cost
+        # a fifth of a short request, and the endpoints answer every error by themselves.
         if scope["type"] == "http" and scope["path"] == _A2A_PATH:
             await self._a2a(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == _ASAP_PATH:
+            await self._asap(scope, receive, send)
         else:
             await self.asgi(scope, receive, send)
 
@@ -227,6 +247,7 @@ class App:
                 Route(f"{prefix}/.well-known/agent-card.json", card, methods=["GET"]),
                 Route(f"{prefix}/.well-known/agent.json", old_card, methods=["GET"]),
             ]
+        routes += self._asap_routes(default, public_url)
         routes += [WebSocketRoute(path, self._asp) for path in _ASP_PATHS]
         for method in _LEGACY_METHODS:
             legacy = A2aEndpoint(self.engine, default, limits, self._drain, method)
@@ -236,16 +257,39 @@ class App:
             ]
         return routes
 
+    def _asap_routes(self, default: str, public_url: str | None) -> list[BaseRoute]:
+        settings = self._settings
+        limits = AsapLimits(
+            max_body_bytes=settings.max_body_bytes,
+            body_timeout=settings.body_timeout,
+            max_batch_calls=settings.asap_max_batch_calls,
+        )
+        rates = CallerRates(settings.asap_max_requests_per_minute)
+        self._asap = AsapEndpoint(self._asap_calls, limits, rates, self._asap_metrics)
+        manifest = ManifestEndpoint(self.engine, default, public_url)
+        health = HealthEndpoint(self.engine, default, self._drain)
+        routes: list[BaseRoute] = []
+        for prefix in ("", "/agents/{agent_id}"):
+            well_known = f"{prefix}/.well-known/asap"
+            routes += [
+                Route(f"{prefix}{_ASAP_PATH}", self._asap),
+                Route(f"{well_known}/manifest.json", manifest, methods=["GET"]),
+                Route(f"{well_known}/health", health, methods=["GET"]),
+            ]
+        return routes
+
 
 def create_app(
     agents: Sequence[Agent],
     settings: Settings,
     storage: Storage | None = None,
     engines: Engines | None = None,
+    extensions: Extensions | None = None,
 ) -> App:
     """Return the application that serves ``agents``; the first one answers where none is named.
 
     ``storage`` and ``engines`` of speech take the place of those that the settings name.
+    ``extensions`` answer what peers call over ASAP that is no task: tools and resources of MCP.
 
     Raises:
         ConfigError: two agents share an id, there is none, or the store's URL means nothing.
@@ -259,7 +303,7 @@ def create_app(
         if ids.count(agent_id) > 1:
             message = f"two agents have the id {agent_id!r}: give one of them another (id=…)"
             raise ConfigError(message)
-    return App(agents, settings, storage or open_storage(settings.store), engines)
+    return App(agents, settings, storage or open_storage(settings.store), engines, extensions)
 
 
 def _origins(settings: Settings) -> tuple[str, ...]:

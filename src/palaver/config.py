@@ -20,6 +20,8 @@ from pydantic_settings import (
 
 from palaver.engine.limits import Limits
 from palaver.errors import ConfigError
+from palaver.protocols.asap.limits import Limits as AsapLimits
+from palaver.protocols.asap.replay import ReplayLimits
 from palaver.protocols.asp.config import SAMPLE_RATES_HZ, AudioEncoding
 from palaver.protocols.asp.limits import Limits as AspLimits
 from palaver.speech.open import EngineNames
@@ -35,6 +37,8 @@ _FLAGS: Final = frozenset({"host", "port", "asp_port", "store", "insecure"})
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
 _LIMITS: Final = Limits()
+_ASAP: Final = AsapLimits()
+_REPLAY: Final = ReplayLimits()
 _ASP: Final = AspLimits()
 _VOICE: Final = VoiceOptions()
 
@@ -156,6 +160,50 @@ class Settings(BaseSettings):
         _ASP.resume_window, description="How long a call waits for its media server after a drop"
     )
 
+    asap_send_timeout: Seconds = Field(
+        55.0, description="How long a peer waits for its task before it hears that it goes on"
+    )
+    asap_max_calls: Count = Field(
+        10_000, description="Requests of peers that wait for their answers at once"
+    )
+    asap_max_batch_calls: Count = Field(
+        16, description="Requests of one batch that are worked on at once"
+    )
+    asap_max_requests_per_minute: Count | None = Field(
+        None, description="Requests of one address over HTTP; none: as many as come"
+    )
+    asap_max_sockets: Count = Field(1_000, description="WebSockets of peers at once")
+    asap_max_in_flight: Count = Field(
+        _ASAP.max_in_flight, description="Requests of one WebSocket that are worked on at once"
+    )
+    asap_max_waiting: Count = Field(
+        _ASAP.max_waiting, description="Requests of one WebSocket that wait for their turn"
+    )
+    asap_max_rate: Seconds | None = Field(
+        _ASAP.max_rate, description="Messages a second that are read from one WebSocket"
+    )
+    asap_max_burst: Count = Field(
+        _ASAP.max_burst, description="Messages of one WebSocket at once, after a silence"
+    )
+    asap_ping_interval: Seconds = Field(
+        _ASAP.ping_interval, description="How often a peer on a WebSocket is asked if it is there"
+    )
+    asap_stale_after: Seconds = Field(
+        _ASAP.stale_after, description="Silence of a peer that closes its WebSocket"
+    )
+    asap_max_age: Seconds = Field(
+        _REPLAY.max_age, description="Age of an envelope that is still taken"
+    )
+    asap_max_future: Seconds = Field(
+        _REPLAY.max_future, description="How far a peer's clock may run ahead of this one"
+    )
+    asap_check_nonce: bool = Field(
+        default=_REPLAY.check_nonce, description="Refuse envelopes whose nonce was used before"
+    )
+    asap_require_nonce: bool = Field(
+        default=_REPLAY.require_nonce, description="Refuse envelopes without a nonce, too"
+    )
+
     voice: bool = Field(
         default=True, description="Hear calls and answer them; false: take them in silence"
     )
@@ -232,6 +280,18 @@ class Settings(BaseSettings):
         known = {f.name for f in fields(AspLimits)}
         values = {name.removeprefix("asp_"): value for name, value in self if name[:4] == "asp_"}
         return AspLimits(**{name: value for name, value in values.items() if name in known})
+
+    def asap_limits(self) -> AsapLimits:
+        """Return the bounds of a peer's WebSocket."""
+        known = set(type(self).model_fields)
+        names = [f.name for f in fields(AsapLimits) if f"asap_{f.name}" in known]
+        return AsapLimits(**{name: getattr(self, f"asap_{name}") for name in names})
+
+    def asap_replay_limits(self) -> ReplayLimits:
+        """Return what is asked of an envelope's age and nonce."""
+        known = set(type(self).model_fields)
+        names = [f.name for f in fields(ReplayLimits) if f"asap_{f.name}" in known]
+        return ReplayLimits(**{name: getattr(self, f"asap_{name}") for name in names})
 
     def voice_options(self) -> VoiceOptions:
         """Return how calls are heard and answered."""

@@ -128,12 +128,12 @@ async def send_json(
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_too_large(receive: Receive, send: Send, text: str) -> None:
+async def send_too_large(receive: Receive, send: Send, text: str, *, member: str = "error") -> None:
     """Answer 413 while the body still comes in, and take what comes for a moment.
 
     Closed at once, the connection would be reset under the body, and the answer lost with it.
     """
-    body = orjson.dumps({"error": text})
+    body = orjson.dumps({member: text})
     headers = [
         (b"content-type", JSON),
         (b"content-length", b"%d" % len(body)),
@@ -149,7 +149,12 @@ async def send_too_large(receive: Receive, send: Send, text: str) -> None:
 
 
 async def send_problem(
-    send: Send, status: int, text: str, *, headers: Iterable[tuple[bytes, bytes]] = ()
+    send: Send,
+    status: int,
+    text: str,
+    *,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    member: str = "error",
 ) -> None:
-    """Answer that the request cannot be taken, outside of any protocol."""
-    await send_json(send, orjson.dumps({"error": text}), status=status, headers=headers)
+    """Answer that the request cannot be taken, outside of any protocol: ``{member: text}``."""
+    await send_json(send, orjson.dumps({member: text}), status=status, headers=headers)

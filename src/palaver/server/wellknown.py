@@ -12,7 +12,7 @@ from palaver.model.profile import AgentProfile
 from palaver.protocols.a2a.card import card_v01, card_v03, card_v10, encode_card
 from palaver.server.http import header, send_json, send_problem
 
-__all__ = ["CardEndpoint"]
+__all__ = ["CardEndpoint", "base_url", "etag_matches"]
 
 _MAX_AGE: Final = b"public, max-age=300"
 _Card = Callable[[AgentProfile, str], dict[str, Any]]
@@ -40,7 +40,7 @@ class CardEndpoint:
         if agent is None:
             await send_problem(send, 404, f"no agent {named!r} is served here")
             return
-        base = self._public_url or _base_url(scope)
+        base = self._public_url or base_url(scope)
         if named is not None:
             base = f"{base}/agents/{named}"
         body, etag = encode_card(self._choose(scope)(agent.profile, base))
@@ -50,7 +50,7 @@ class CardEndpoint:
             (b"vary", b"A2A-Version, Host"),
         ]
         known = header(scope, b"if-none-match")
-        if known is not None and _matches(known, etag):
+        if known is not None and etag_matches(known, etag):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
@@ -63,12 +63,13 @@ class CardEndpoint:
         return card_v03 if version.startswith("0.") else card_v10
 
 
-def _matches(header_value: str, etag: str) -> bool:
+def etag_matches(header_value: str, etag: str) -> bool:
+    """Tell whether an ``If-None-Match`` names that ETag."""
     tags = (tag.strip().removeprefix("W/") for tag in header_value.split(","))
     return any(tag in {etag, "*"} for tag in tags)
 
 
-def _base_url(scope: Scope) -> str:
+def base_url(scope: Scope) -> str:
     """Return the URL under which the client reached us; a strange Host is not repeated."""
     host = header(scope, b"host") or ""
     root = scope.get("root_path", "").rstrip("/")
