@@ -7,7 +7,7 @@
     ├── InvalidRequest      -32600  asap:protocol/malformed_envelope
     ├── TooLarge            -32600  asap:protocol/malformed_envelope       HTTP 413
     ├── AuthRequired        -32600  asap:security/auth_required
-    ├── AuthInvalid         -32600  asap:security/auth_invalid
+    │   └── AuthInvalid     -32600  asap:security/auth_invalid
     ├── MethodNotFound      -32601  asap:protocol/method_not_found
     ├── UnknownPayloadType  -32601  asap:transport/handler_not_found
     ├── MalformedEnvelope   -32602  asap:protocol/malformed_envelope

@@ -72,8 +72,7 @@ class ReplayGuard:
             )
         if -age > limits.max_future:
             raise InvalidTimestamp(
-                f"the envelope is of {-age:.0f} s in the future; "
-                f"at most {limits.max_future:g} s are allowed",
+                f"the envelope is {-age:.0f} s ahead; at most {limits.max_future:g} s are allowed",
                 details={
                     "future_offset_seconds": -age,
                     "max_future_tolerance_seconds": limits.max_future,
