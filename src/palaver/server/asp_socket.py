@@ -145,7 +145,9 @@ class AspSocket:
         try:
             events = connection.receive_bytes(data, self._server.now())
             if events:
-                self._server.take(events, logged=self._may_log(events))
+                # Nothing comes behind audio, and it has no line in the log.
+                audio = type(events[0]) is AudioReceived
+                self._server.take(events, logged=audio or self._may_log(events))
         finally:
             self._reading = False
         if self._flush_due:

@@ -77,6 +77,7 @@ class PicowsSocket(WSListener):
         scope["extensions"] = {WEBSOCKET: self}
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
+        self._behind = False  # may a message wait there?
         self._on_messages: Callable[[], None] | None = None
         self.on_binary: Callable[[bytes], bool] | None = None
         self.on_lost: Callable[[], None] | None = None
@@ -107,6 +108,7 @@ class PicowsSocket(WSListener):
 
     def take_messages(self) -> list[Message]:
         """Return all messages that wait, which ``receive`` will not return then."""
+        self._behind = False
         return self._inbox.take()
 
     def send_now(self, *messages: Message) -> bool:
@@ -181,8 +183,13 @@ class PicowsSocket(WSListener):
             self._close(_PROTOCOL_ERROR, "a reserved bit is set", timeout=_LINGER)
         elif kind is _BINARY and frame.fin and not self._fragments.open:
             data = frame.get_payload_as_bytes()
-            if not self._hand_on(data):
-                self._inbox.add(data, frame.payload_size)
+            try:
+                taken = not self._behind and self.on_binary is not None and self.on_binary(data)
+            except Exception as error:  # noqa: BLE001 - as in _tell
+                self._fail(error)
+            else:
+                if not taken:
+                    self._add(data, frame.payload_size)
         else:
             self._take(transport, frame, kind)
         if frame.last_in_buffer and self._inbox.has_news:
@@ -241,18 +248,11 @@ class PicowsSocket(WSListener):
                 self._close(bad.code.value, bad.reason, timeout=_LINGER)
             else:
                 if message is not None:
-                    self._inbox.add(message, self._fragments.size)
+                    self._add(message, self._fragments.size)
 
-    def _hand_on(self, data: bytes) -> bool:
-        """Hand a message on where it is read; False: it has to wait."""
-        if self.on_binary is None or self._inbox.has_messages:
-            return False
-        try:
-            return self.on_binary(data)
-        except Exception as error:  # noqa: BLE001 - as in _tell
-            self._on_messages = self.on_binary = None
-            self._break(error)
-            return True
+    def _add(self, message: Message, size: int) -> None:
+        self._behind = True
+        self._inbox.add(message, size)
 
     def _tell(self) -> None:
         """Tell the application of messages, if some have come."""
@@ -264,8 +264,7 @@ class PicowsSocket(WSListener):
             try:
                 self._on_messages()
             except Exception as error:  # noqa: BLE001 - the last resort: told in full, not to the peer
-                self._on_messages = self.on_binary = None
-                self._break(error)
+                self._fail(error)
         inbox.wake()
 
     def _resume_reading(self) -> None:
@@ -307,6 +306,11 @@ class PicowsSocket(WSListener):
     def _let_go(self) -> None:
         if self._lost and self._task is None:
             self._on_over(self)
+
+    def _fail(self, error: Exception) -> None:
+        """Hand nothing on any more."""
+        self._on_messages = self.on_binary = None
+        self._break(error)
 
     def _break(self, error: Exception) -> None:
         """Tell once that the application broke, and close."""

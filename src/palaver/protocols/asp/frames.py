@@ -131,11 +131,17 @@ def unpack(data: bytes, sender: Side, *, numbered: bool = False) -> AudioFrame:
         Rejection: 2004, the header is none, or is cut short.
 
     """
-    if data[:1] == b"\xa5":
-        return _unpack_asp16(data, sender)
-    if numbered:
-        return _unpack_seq14(data, sender)
-    return _unpack_hash12(data, sender)
+    if data[:1] != b"\xa5":
+        return _unpack_seq14(data, sender) if numbered else _unpack_hash12(data, sender)
+    if len(data) < _ASP16_SIZE:
+        raise _cut_short(data, Framing.ASP16, _ASP16_SIZE)
+    _, kind, stream, seq, samples, flags, _, generation = _read_asp16(data)
+    if kind != (_KIND_OF_CLIENT if sender is _CLIENT else _KIND_OF_SERVER):
+        raise _no_header(data)
+    # By position, and without a look into the enum: fifty times a second for each call.
+    return AudioFrame(
+        _FRAMING_16, stream, data[_ASP16_SIZE:], seq, None, samples, _FLAGS[flags & 15], generation
+    )
 
 
 def _unpack_hash12(data: bytes, sender: Side) -> AudioFrame:
@@ -156,18 +162,6 @@ def _unpack_seq14(data: bytes, sender: Side) -> AudioFrame:
         raise _no_header(data)
     flags = _FLAGS[rest[0] & 3] if rest else FrameFlags.NONE
     return AudioFrame(Framing.SEQ14, None, data[layout.size :], seq, time_us, flags=flags)
-
-
-def _unpack_asp16(data: bytes, sender: Side) -> AudioFrame:
-    if len(data) < _ASP16_SIZE:
-        raise _cut_short(data, Framing.ASP16, _ASP16_SIZE)
-    _, kind, stream, seq, samples, flags, _, generation = _read_asp16(data)
-    if kind != (_KIND_OF_CLIENT if sender is _CLIENT else _KIND_OF_SERVER):
-        raise _no_header(data)
-    # By position, and without a look into the enum: fifty times a second for each call.
-    return AudioFrame(
-        _FRAMING_16, stream, data[_ASP16_SIZE:], seq, None, samples, _FLAGS[flags & 15], generation
-    )
 
 
 def _cut_short(data: bytes, framing: Framing, size: int) -> Rejection:
