@@ -215,7 +215,7 @@ class ClientConnection(Connection):
         if not envelope.requires_ack:
             return [Pushed(envelope)]
         # A server that wants it acknowledged may send it again.
-        self._acknowledge(envelope, "received", None, now)
+        self.received(envelope, now)
         if envelope.id in self._pushed:
             return [FrameIgnored(f"a second copy of the envelope {envelope.id!r}")]
         self._pushed.add(envelope.id)
