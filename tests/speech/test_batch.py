@@ -330,7 +330,7 @@ def test_a_session_that_fails_at_what_it_is_told_harms_nobody() -> None:
         speak([bad, good], timers)
     assert heard == alone(SPEECH)
     assert {line["session"] for line in logs} == {"bad"}
-    assert {line["event"] for line in logs} == {"what was heard could not be told"}
+    assert {line["event"] for line in logs} == {"voice_heard_untold"}
 
 
 def test_what_is_told_may_close_and_push_and_commit() -> None:
@@ -395,8 +395,8 @@ def test_a_detector_that_fails_is_replaced_by_the_cheaper_one() -> None:
         assert event.at_ms == pytest.approx(wanted.at_ms, abs=32)
     assert ear.fallen_back
     assert [line["event"] for line in logs] == [
-        "a detector failed",
-        "sessions fall back to a cheaper detector",
+        "voice_detector_failed",
+        "voice_detector_fell_back",
     ]
 
 
@@ -452,7 +452,7 @@ def test_sessions_that_are_behind_fall_back_and_come_back() -> None:
         fallen = [ear.name for ear in ears if ear.fallen_back]
         assert 8 <= len(fallen) < 24
         assert many.fallen_back == len(fallen)
-        assert logs[0]["event"] == "sessions fall back to a cheaper detector"
+        assert logs[0]["event"] == "voice_detector_fell_back"
         assert logs[0]["log_level"] == "warning"
         assert set(logs[0]["sessions"]) == {name for name, _ in said[: logs[0]["count"]]}
         assert logs[0]["behind_seconds"] > 0.5
@@ -497,7 +497,7 @@ def test_a_hook_that_fails_harms_nobody() -> None:
     with structlog.testing.capture_logs() as logs:
         speak([ear], timers)
     assert len(heard) == 3
-    assert logs[-1]["event"] == "a fallback could not be told"
+    assert logs[-1]["event"] == "voice_fallback_untold"
 
 
 # --- the beginning and the end ----------------------------------------

@@ -130,7 +130,7 @@ class Ear:
         try:
             self._on_heard(events)
         except Exception:  # noqa: BLE001 # whatever the session's side raises
-            _log.exception("what was heard could not be told", session=self.name)
+            _log.exception("voice_heard_untold", session=self.name)
 
 
 class _Lane:
@@ -286,7 +286,7 @@ class Batch:
             streams = [ear.buffer.stream for ear in ears]
             probabilities = lane.detector.detect(streams, windows).tolist()
         except Exception:  # noqa: BLE001 # whatever a detector raises: calls go on
-            _log.exception("a detector failed", detector=lane.detector.name, windows=len(ears))
+            _log.exception("voice_detector_failed", detector=lane.detector.name, windows=len(ears))
             if lane.cheaper is not None:
                 self._pass_on(ears)
                 return
@@ -378,7 +378,7 @@ class Batch:
         self._no_return_before = now + self._options.fallback_time
         names = [ear.name for ear in ears[:_NAMED]]
         _log.warning(
-            "sessions fall back to a cheaper detector",
+            "voice_detector_fell_back",
             sessions=names,
             count=len(ears),
             behind_seconds=round(lag, 3),
@@ -393,7 +393,7 @@ class Batch:
         del self._fallen[ear]
         if ear.lane.better is not None:
             self._move(ear, ear.lane.better)
-            _log.info("a session has its detector again", session=ear.name)
+            _log.info("voice_detector_came_back", session=ear.name)
             self._say(ear, fallen=False)
 
     def _move(self, ear: Ear, lane: _Lane) -> None:
@@ -409,7 +409,7 @@ class Batch:
         try:
             self._on_fallback(ear.name, fallen)
         except Exception:  # noqa: BLE001 # to be told of it is not worth a call
-            _log.exception("a fallback could not be told", session=ear.name)
+            _log.exception("voice_fallback_untold", session=ear.name)
 
 
 def _no(size: int) -> Samples:
