@@ -44,8 +44,8 @@ from palaver.protocols.asap.messages import (
     TaskRequest,
     TaskStatus,
     read_payload,
-    spelled,
 )
+from palaver.protocols.asap.spelling import spelled
 from tests.protocols.asap.samples import FULL, LEAST, NOW, OURS, PEER, envelope
 
 ASKED = Message(id="m1", role="user", parts=(TextPart("hello"),))

@@ -25,12 +25,10 @@ from palaver.protocols.asap.messages import (
     TaskUpdate,
     acknowledge,
     moment,
-    payload_type,
     payload_type_of,
     read_payload,
-    spelled,
-    spelling_of,
 )
+from palaver.protocols.asap.spelling import payload_type, spelled, spelling_of
 from tests.protocols.asap.samples import FULL, LEAST, NOW, OURS, PEER, envelope, sent
 
 
@@ -148,6 +146,12 @@ def test_envelopes_that_are_refused(change: dict[str, Any], pointer: str, text: 
     pattern = r"must match ^urn:asap:agent:[a-z0-9-]+(?::[a-z0-9-]+)?$"
     if text is not None or "sender" in change:
         assert found[pointer] == (text or pattern)
+
+
+def test_what_the_schema_of_an_envelope_requires() -> None:
+    """What is filled in where it is missing need not be there."""
+    required = ["asap_version", "sender", "recipient", "payload_type", "payload"]
+    assert Envelope.model_json_schema()["required"] == required
 
 
 @pytest.mark.parametrize("name", ["asap_version", "sender", "recipient", "payload_type", "payload"])

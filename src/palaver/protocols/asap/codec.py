@@ -30,7 +30,6 @@ from palaver.protocols.asap.errors import (
     ParseError,
     PeerAnswered,
     VersionMismatch,
-    malformed,
 )
 from palaver.protocols.asap.messages import (
     ASAP_VERSION,
@@ -40,6 +39,7 @@ from palaver.protocols.asap.messages import (
     moment,
     read_payload,
 )
+from palaver.protocols.asap.violations import malformed
 from palaver.protocols.jsonrpc import MAX_DEPTH, MAX_ID_LENGTH, MAX_METHOD_LENGTH, ErrorObject
 
 __all__ = [
@@ -432,7 +432,7 @@ def _object(frame: Frame) -> dict[str, Any]:
             message |= {"result": {"envelope": frame.envelope.wire()}, "id": None}
         case Ack():
             message |= {"method": "asap.ack", "params": {"envelope": frame.envelope.wire()}}
-        case Failure():
+        case _:
             message |= {"error": _spoken(frame.error), "id": frame.id}
     return message
 

@@ -17,8 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from palaver.model.ids import slug
 from palaver.model.profile import AgentProfile
-from palaver.protocols.asap.errors import MalformedEnvelope, malformed
-from palaver.protocols.asap.messages import ASAP_VERSION, AgentUrn, Object, Text, Uri, Word
+from palaver.protocols.asap.errors import MalformedEnvelope
+from palaver.protocols.asap.fields import AgentUrn, Object, Text, Uri, Word
+from palaver.protocols.asap.messages import ASAP_VERSION
+from palaver.protocols.asap.violations import malformed
 
 __all__ = [
     "DEFAULT_TTL",

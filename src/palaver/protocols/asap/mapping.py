@@ -34,8 +34,8 @@ from palaver.protocols.asap.messages import (
     TaskUpdate,
     moment,
     payload_type_of,
-    spelled,
 )
+from palaver.protocols.asap.spelling import spelled
 
 __all__ = [
     "WIRE",

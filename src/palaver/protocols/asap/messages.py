@@ -1,45 +1,59 @@
-"""Envelopes and payloads of ASAP 1.1, field by field: frozen, bounded, no members but their own.
+"""Envelopes and payloads of ASAP 1.1, member by member: frozen, bounded, no members but their own.
 
 An envelope carries its payload as an object; ``read_payload`` makes it what its type says, once
-the envelope has passed the checks that come before. Payload types are spelled in families
-(``TaskRequest``, ``task.request``, ``task_request``, ``task-request``): all are read, and an
-answer is spelled as the request was.
+the envelope has passed the checks that come before.
 """
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-import orjson
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    PlainSerializer,
     Tag,
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-from palaver.errors import InvalidId
-from palaver.model.ids import MAX_ID_LENGTH, check_id
-from palaver.protocols.asap.errors import UnknownPayloadType, malformed
+from palaver.protocols.asap.errors import UnknownPayloadType
+from palaver.protocols.asap.fields import (
+    AgentUrn,
+    AsapModel,
+    Base64,
+    FileUri,
+    Id,
+    MediaType,
+    Note,
+    Object,
+    Text,
+    Timestamp,
+    Uri,
+    Word,
+    check_note,
+    moment,
+    write_time,
+)
+from palaver.protocols.asap.spelling import (
+    ANSWERS,
+    PayloadType,
+    Spelling,
+    payload_type,
+    spelling_of,
+)
+from palaver.protocols.asap.violations import malformed
 
 __all__ = [
+    "ANSWERS",
     "ASAP_VERSION",
     "PAYLOADS",
     "ArtifactNotify",
-    "AsapModel",
     "DataPart",
     "Envelope",
     "FilePart",
@@ -67,197 +81,14 @@ __all__ = [
     "TextPart",
     "acknowledge",
     "moment",
-    "payload_type",
     "payload_type_of",
     "read_payload",
-    "spelled",
-    "spelling_of",
 ]
 
 ASAP_VERSION: Final = "0.1"
 """The version on the wire, of all releases from 1.0 to 2.5: it is not that of a package."""
 
-
-# --- payload types and their spellings -------------------------------------------------------
-
-
-class PayloadType(StrEnum):
-    """What an envelope carries, by its canonical name."""
-
-    TASK_REQUEST = "TaskRequest"
-    TASK_RESPONSE = "TaskResponse"
-    TASK_UPDATE = "TaskUpdate"
-    TASK_CANCEL = "TaskCancel"
-    MESSAGE_SEND = "MessageSend"
-    STATE_QUERY = "StateQuery"
-    STATE_RESTORE = "StateRestore"
-    ARTIFACT_NOTIFY = "ArtifactNotify"
-    MCP_TOOL_CALL = "McpToolCall"
-    MCP_TOOL_RESULT = "McpToolResult"
-    MCP_RESOURCE_FETCH = "McpResourceFetch"
-    MCP_RESOURCE_DATA = "McpResourceData"
-    MESSAGE_ACK = "MessageAck"
-
-
-class Spelling(StrEnum):
-    """A family of spellings, by what stands between the words."""
-
-    CAMEL = ""
-    DOTTED = "."
-    SNAKE = "_"
-    HYPHENATED = "-"
-
-
-ANSWERS: Final = frozenset(
-    {PayloadType.TASK_RESPONSE, PayloadType.MCP_TOOL_RESULT, PayloadType.MCP_RESOURCE_DATA}
-)
-"""The types that need a ``correlation_id``: they answer an envelope."""
-
-_TYPES: Final[Mapping[str, PayloadType]] = MappingProxyType(
-    {
-        spelled.lower(): kind
-        for kind in PayloadType
-        for spelled in (kind.value, kind.name)  # taskrequest, task_request
-    }
-)
-_SPELLED: Final[Mapping[tuple[PayloadType, Spelling], str]] = MappingProxyType(
-    {
-        (kind, spelling): kind.value
-        if spelling is Spelling.CAMEL
-        else kind.name.lower().replace("_", spelling.value)
-        for kind in PayloadType
-        for spelling in Spelling
-    }
-)
-
-
-def payload_type(name: str) -> PayloadType | None:
-    """Return the type that ``name`` spells, in whatever family and case; ``None`` for no type."""
-    return _TYPES.get(name.lower().replace(".", "_").replace("-", "_"))
-
-
-def spelling_of(name: str) -> Spelling:
-    """Return the family that ``name`` is spelled in: by the first separator in it."""
-    for char in name:
-        if char in "._-":
-            return Spelling(char)
-    return Spelling.CAMEL
-
-
-def spelled(kind: PayloadType, spelling: Spelling) -> str:
-    """Return ``kind`` as that family spells it."""
-    return _SPELLED[kind, spelling]
-
-
-# --- the types of fields, with their bounds --------------------------------------------------
-
-MAX_MEMBERS: Final = 10_000
-"""Members of an object that holds the work itself: an input, a result. Its bytes are the body's."""
-
 MAX_PARTS: Final = 1_000
-
-MAX_TEXT: Final = 10 * 1024 * 1024
-"""Characters of a text; what a whole body may hold is the shell's limit."""
-
-MAX_NOTE: Final = 64 * 1024
-"""Bytes of an object beside the work: a config, extensions, metrics, progress."""
-
-
-def _checked_id(value: str) -> str:
-    try:
-        return check_id(value, "it")
-    except InvalidId as error:
-        # In the words of a validator, so that the field's name is told with it.
-        raise ValueError(str(error).removeprefix("it ")) from None
-
-
-def _noted(value: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is long, or cannot be written again."""
-    try:
-        size = len(orjson.dumps(value))
-    except orjson.JSONEncodeError as error:
-        raise PydanticCustomError("json", "must be JSON: {why}", {"why": str(error)}) from None
-    if size > MAX_NOTE:
-        text = "must be at most {most} bytes of JSON, not {size}"
-        raise PydanticCustomError("json", text, {"most": MAX_NOTE, "size": size})
-    return value
-
-
-def _in_utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        return value.replace(tzinfo=UTC)  # spec §2: a naive timestamp is read as UTC
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("must be a time of the years 1 to 9999 in UTC") from None
-
-
-def _written(value: datetime) -> str:
-    """Return ``value`` as RFC 3339 in UTC: without a fraction, or with microseconds."""
-    return value.replace(tzinfo=None).isoformat() + "Z"
-
-
-def moment(now: float) -> datetime:
-    """Return the time ``now`` (seconds since the epoch) as envelopes carry it."""
-    return datetime.fromtimestamp(now, UTC)
-
-
-def _base64(value: str) -> str:
-    try:
-        b64decode(value, validate=True)
-    except ValueError:
-        raise ValueError("must be base64") from None
-    return value
-
-
-_MEDIA_TYPE: Final = re.compile(r"[a-z0-9-]+/[a-z0-9.+\-]+\Z")
-
-
-def _media_type(value: str) -> str:
-    """Return ``value`` in lower case (spec §5)."""
-    lower = value.lower()
-    if not _MEDIA_TYPE.match(lower):
-        raise ValueError("must be a media type such as text/plain")
-    return lower
-
-
-def _file_uri(value: str) -> str:
-    """Refuse what leads into file systems (spec §5)."""
-    if ".." in value:
-        raise ValueError("must not contain ..")
-    if value.strip().lower().startswith("file:"):
-        raise ValueError("must not be a file: URI")
-    return value
-
-
-Id: TypeAlias = Annotated[
-    str, Field(min_length=1, max_length=MAX_ID_LENGTH), AfterValidator(_checked_id)
-]
-AgentUrn: TypeAlias = Annotated[
-    str, Field(max_length=256, pattern=r"^urn:asap:agent:[a-z0-9-]+(?::[a-z0-9-]+)?$")
-]
-Timestamp: TypeAlias = Annotated[
-    datetime, AfterValidator(_in_utc), PlainSerializer(_written, return_type=str, when_used="json")
-]
-Word: TypeAlias = Annotated[str, Field(max_length=256)]
-Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT)]
-Uri: TypeAlias = Annotated[str, Field(min_length=1, max_length=8192)]
-FileUri: TypeAlias = Annotated[Uri, AfterValidator(_file_uri)]
-MediaType: TypeAlias = Annotated[str, Field(max_length=256), AfterValidator(_media_type)]
-Base64: TypeAlias = Annotated[Text, AfterValidator(_base64)]
-Object: TypeAlias = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
-Note: TypeAlias = Annotated[dict[str, Any], Field(max_length=256), AfterValidator(_noted)]
-Number: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
-
-
-class AsapModel(BaseModel):
-    """Frozen; a member that it does not know is an error (spec §2)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    def wire(self) -> dict[str, Any]:
-        """Return the members as JSON has them; those that are ``None`` are left out."""
-        return self.model_dump(mode="json", exclude_none=True)
 
 
 # --- parts -----------------------------------------------------------------------------------
@@ -391,7 +222,7 @@ class TaskConfig(AsapModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        _noted(self.model_extra or {})
+        check_note(self.model_extra or {})
         return self
 
 
@@ -635,7 +466,7 @@ class Envelope(AsapModel):
         members: dict[str, Any] = {
             "id": self.id,
             "asap_version": self.asap_version,
-            "timestamp": _written(self.timestamp),
+            "timestamp": write_time(self.timestamp),
             "sender": self.sender,
             "recipient": self.recipient,
             "payload_type": self.payload_type,
