@@ -15,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Protocol, TypeAlias
 
 import numpy as np
@@ -37,6 +38,8 @@ _NAMED: Final = 20
 """Sessions that one line of the log names."""
 _SHORTER: Final = 16
 """A line gets shorter if the next look finds it ``max_delay`` divided by this less behind."""
+_RETURN: Final = 16
+"""Of those that have fallen back one in so many returns at a time."""
 _log = structlog.get_logger("palaver.speech")
 
 
@@ -362,11 +365,12 @@ class Batch:
             if before > options.max_delay and not shorter:
                 # A part of them: what they no longer need may be room enough for the others.
                 self._fall_back(late[: -(-len(late) // 4)], self._behind, now)
-        elif self._behind < options.max_delay / 4:
-            ear = next(iter(self._fallen), None)
-            if ear is not None and now >= self._no_return_before:
-                # One at a time, and then see what that has done.
+        elif self._behind < options.max_delay / 4 and now >= self._no_return_before:
+            # A few at a time, and then see what that has done.
+            returning = list(islice(self._fallen, -(-len(self._fallen) // _RETURN)))
+            if returning:
                 self._no_return_before = now + 2 * options.max_delay
+            for ear in returning:
                 self._come_back(ear)
 
     @staticmethod
