@@ -35,6 +35,7 @@ from palaver.server.asap_calls import AsapCalls, Extensions
 from palaver.server.asap_manifest import HealthEndpoint, ManifestEndpoint
 from palaver.server.asap_metrics import AsapMetrics
 from palaver.server.asap_rate import CallerRates
+from palaver.server.asap_sockets import AsapSockets
 from palaver.server.asp import AspEndpoint
 from palaver.server.asp_echo import EchoTest
 from palaver.server.asp_metrics import AspMetrics
@@ -114,6 +115,18 @@ class App:
             guard=ReplayGuard(settings.asap_replay_limits()),
             extensions=extensions,
         )
+        self.peers: Final = AsapSockets(
+            self.engine,
+            self._asap_calls,
+            settings.asap_limits(),
+            Admission(
+                self._drain,
+                [agent.id for agent in agents],
+                origins=_origins(settings),
+                max_sockets=settings.asap_max_sockets,
+            ),
+            self._asap_metrics,
+        )
         self._dense = None if settings.asp_port is None else self._dense_port()
         app = Starlette(
             routes=self._routes(agents[0].id),
@@ -177,7 +190,9 @@ class App:
         if self._dense is not None:
             self._dense.close()
         patience = self._settings.drain_timeout
-        await asyncio.gather(self.engine.stop(patience), self._asp.drain(patience))
+        await asyncio.gather(
+            self.engine.stop(patience), self._asp.drain(patience), self.peers.drain(patience)
+        )
         self._drain.finish()
 
     @asynccontextmanager
@@ -273,6 +288,7 @@ class App:
             well_known = f"{prefix}/.well-known/asap"
             routes += [
                 Route(f"{prefix}{_ASAP_PATH}", self._asap),
+                WebSocketRoute(f"{prefix}{_ASAP_PATH}/ws", self.peers),
                 Route(f"{well_known}/manifest.json", manifest, methods=["GET"]),
                 Route(f"{well_known}/health", health, methods=["GET"]),
             ]

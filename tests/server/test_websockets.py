@@ -209,15 +209,15 @@ async def test_several_compressed_messages_at_once(loop: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        assert direct(scope).send_now("a" * 1_000, b"b" * 1_000)
+        assert direct(scope).send_now("a" * 2_000, b"b" * 2_000)
         await receive()
 
     async with (
         listening(app, loop, compress=True) as running,
         connect(f"ws://127.0.0.1:{running.port}/", proxy=None) as client,
     ):
-        assert await client.recv() == "a" * 1_000
-        assert await client.recv() == b"b" * 1_000
+        assert await client.recv() == "a" * 2_000
+        assert await client.recv() == b"b" * 2_000
 
 
 # --- bounds ------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from palaver.protocols.asap.errors import (
     UnknownPayloadType,
     from_task_error,
 )
+from palaver.protocols.asap.in_flight import shutting_down
 from palaver.protocols.asap.manifest import agent_id_of, agent_urn
 from palaver.protocols.asap.messages import (
     Envelope,
@@ -47,7 +48,7 @@ from palaver.protocols.asap.replay import ReplayGuard
 from palaver.server.asap_states import state_at
 from palaver.server.drain import Drain
 
-__all__ = ["AsapCalls", "Extension", "Extensions", "Follow", "stopping"]
+__all__ = ["AsapCalls", "Extension", "Extensions", "Follow"]
 
 _log = structlog.get_logger("palaver.asap")
 _RETRY_AFTER: Final = 1.0
@@ -264,7 +265,7 @@ class AsapCalls:
         wait = self._send_timeout if timeout is None else min(timeout, self._send_timeout)
         task = await self._engine.settled(task.id, wait)
         if not task.settled and self._drain.begun:
-            raise stopping(task.id)
+            raise shutting_down()
         return task
 
     async def _cancel(self, asked: TaskCancel, principal: Principal) -> Payload:
@@ -337,12 +338,3 @@ def _taken(envelope: Envelope, payload: Payload) -> Payload:
         task_id=getattr(payload, "task_id", None),
     )
     return MessageAck(original_envelope_id=envelope.id, status="received")
-
-
-def stopping(task_id: str | None = None) -> AsapError:
-    """Return the error that says: ask again, of the server that comes next."""
-    details: dict[str, Any] = {"reason": "shutting_down"}
-    if task_id is not None:
-        details["task_id"] = task_id
-    text = "it is shutting down: send the request again, it is known by then"
-    return ServerBusy(text, details=details, retry_after=_RETRY_AFTER)

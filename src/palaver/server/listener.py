@@ -97,7 +97,7 @@ class Listener(uvicorn.Server):
                 ws_max_size=max_message_bytes,
                 ws_ping_interval=ping_interval,
                 ws_ping_timeout=pong_timeout,
-                ws_per_message_deflate=False,  # audio does not get smaller by it
+                ws_per_message_deflate=False,  # but where it helps: websocket_handshake
                 loop="auto",
                 lifespan="on",
                 access_log=False,

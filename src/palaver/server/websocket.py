@@ -31,6 +31,7 @@ _log = structlog.get_logger("palaver.server")
 _SEND_TIMEOUT: Final = 30.0
 _MAX_EARLY: Final = 64 * 1024
 """Bytes that a client may send before its handshake is answered."""
+_MIN_COMPRESSED: Final = 1024
 _HEAD_16: Final = struct.Struct("!BBH").pack
 _HEAD_64: Final = struct.Struct("!BBQ").pack
 
@@ -290,7 +291,8 @@ class WebSocketConnection(Handshake):
             self._read()
 
     def _write(self, message: Message) -> None:
-        if not self.conn.extensions:
+        # What is short gets no smaller: it may go as it is (RFC 7692 6).
+        if not self.conn.extensions or len(message) < _MIN_COMPRESSED:
             self.transport.write(_framed(message))
             return
         if isinstance(message, str):

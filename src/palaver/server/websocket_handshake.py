@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 from websockets.exceptions import InvalidHandshake, SecurityError
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
@@ -30,6 +31,12 @@ _CLOSE_TIMEOUT: Final = 5.0
 _LINGER: Final = 1.0
 """Seconds for the client to read why it is refused."""
 _WRITE_MARK: Final = 64 * 1024
+
+_COMPRESSED: Final = "/asap/ws"
+"""End of the paths whose messages may be compressed. Audio, elsewhere, gets no smaller by it."""
+_WINDOW_BITS: Final = 12
+_MEM_LEVEL: Final = 5
+"""32 KiB to compress, and 4 KiB to decompress, for each WebSocket that does (RFC 7692 7.1.2)."""
 
 _Headers = list[tuple[bytes, bytes]]
 
@@ -98,6 +105,14 @@ class Handshake(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         """Ask the application, if this is a handshake."""
+        if event.path.partition("?")[0].endswith(_COMPRESSED):
+            self.conn.available_extensions = [
+                ServerPerMessageDeflateFactory(
+                    server_max_window_bits=_WINDOW_BITS,
+                    client_max_window_bits=_WINDOW_BITS,
+                    compress_settings={"memLevel": _MEM_LEVEL},
+                )
+            ]
         try:
             self.conn.process_request(event)
         except InvalidHandshake as error:
