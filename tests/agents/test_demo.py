@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
 from palaver.agents.demo import agent
+from palaver.engine.engine import Engine, Submission
+from palaver.protocols.asap.mapping import WIRE, task_response, task_submission
+from palaver.protocols.asap.messages import TaskRequest
+from palaver.storage.memory import MemoryStorage
+from tests.protocols.asap.samples import envelope
 from tests.server.asgi import ask, serving
 from tests.server.raw import call
 from tests.server.spoken import V03
@@ -60,6 +66,74 @@ async def test_data_parts() -> None:
             parts = [part for artifact in artifacts for part in artifact["parts"]]
             assert parts[0] == {"kind": "text", "text": shown}
             assert parts[1:] == ([data] if text == "echo hi" else [])
+
+
+@pytest.mark.parametrize(
+    ("skill_id", "given", "status", "result"),
+    [
+        (
+            "echo",
+            {"message": "hi there", "n": 1},
+            "completed",
+            {"text": "hi there", "echoed": {"message": "hi there", "n": 1}},
+        ),
+        ("echo", {"a": [None]}, "completed", {"echoed": {"a": [None]}}),
+        ("echo", {}, "completed", {"echoed": {}}),
+        ("count", {"n": 3}, "completed", {"text": "1 2 3"}),
+        ("count", {"n": "3"}, "completed", {"text": "1 2 3"}),
+        ("count", {"text": "2"}, "completed", {"text": "1 2"}),
+        (
+            "count",
+            {"n": 0},
+            "failed",
+            {
+                "error": {
+                    "code": "asap:capability/input_validation",
+                    "message": "count needs a number from 1 to 10000, not '0'",
+                }
+            },
+        ),
+        (
+            "fail",
+            {},
+            "failed",
+            {
+                "error": {
+                    "code": "asap:execution/task_failed",
+                    "message": "The agent failed.",
+                    "reason": "agent_error",
+                }
+            },
+        ),
+        ("book", {}, "input_required", {"input_request": {"prompt": "For which day?"}}),
+        (
+            "transfer",
+            {"text": "sales"},
+            "completed",
+            {"text": "I am putting you through to sales."},
+        ),
+    ],
+)
+async def test_structured_input(
+    skill_id: str, given: dict[str, Any], status: str, result: dict[str, Any]
+) -> None:
+    """Asked with an input that is an object, a skill answers with a result that is one."""
+    asked = TaskRequest(conversation_id="c1", skill_id=skill_id, input=given)
+    new = task_submission(envelope(), asked, agent_id=agent.id, principal="p", key="k")
+    storage = MemoryStorage()
+    await storage.open()
+    engine = Engine(storage, [agent])
+    await engine.start()
+    try:
+        submission = Submission(
+            agent_id=agent.id, message=new.message, wire=WIRE, skill_id=new.skill_id
+        )
+        task = await engine.settled((await engine.submit(submission)).id, timeout=10)
+    finally:
+        await engine.stop()
+        await storage.close()
+    answer = task_response(task)
+    assert (answer.status, answer.result) == (status, result)
 
 
 @pytest.mark.parametrize(

@@ -53,13 +53,18 @@ agent.expect(
     },
 )
 async def echo(turn: Turn) -> AsyncIterator[Output]:
-    """Stream the words of the text back, with the spaces between them."""
+    """Stream the words of the text back, with the spaces between them; then the other parts.
+
+    Data that is the whole input of a request comes back as what was ``echoed``.
+    """
     for index, word in enumerate(turn.text.split()):
         if index:
             await asyncio.sleep(_WORD_INTERVAL)
         yield f" {word}" if index else word
     for part in turn.parts:
-        if part.kind != "text":
+        if part.kind == "data" and (part.metadata or {}).get("input") is True:
+            yield {"echoed": part.data}
+        elif part.kind != "text":
             yield part
 
 

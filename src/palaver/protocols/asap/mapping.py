@@ -1,9 +1,10 @@
 """Model ↔ ASAP: the only place where the two meet.
 
-A request's ``input`` is a data part, and what it says in ``text``, ``message`` or ``query`` a text
-part before it. A task's text and data are its ``result``: ``{"text": …}`` joined with the members
-of the data. ASAP 1.1 has no answer to a query for state, to a cancel or to a message; Palaver
-answers them with a ``TaskResponse``: the snapshot in ``final_state``, the status otherwise.
+A request's ``input`` is a data part, marked as such by ``{"input": true}`` in its metadata; what it
+says in ``text``, ``message`` or ``query`` is a text part before it. A task's text and data are its
+``result``: ``{"text": …}`` joined with the members of the data. ASAP 1.1 has no answer to a query
+for state, to a cancel or to a message; Palaver answers them with a ``TaskResponse``: the snapshot
+in ``final_state``, the status otherwise.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ _STATES: Final[Mapping[TaskStatus, TaskState]] = MappingProxyType(
 )
 _SPOKEN: Final = ("text", "message", "query")
 """Members of an input that may hold what is said, the first of them that is a text."""
+_INPUT: Final = {"input": True}
+"""Metadata of the data part that is a whole input, not something beside a text."""
 
 
 def status_of(state: TaskState, *, for_peer: bool = True) -> TaskStatus:
@@ -138,11 +141,12 @@ def task_submission(
 
 
 def _input_parts(given: dict[str, Any]) -> tuple[Part, ...]:
+    whole = DataPart(given, metadata=_INPUT)
     for member in _SPOKEN:
         text = given.get(member)
         if isinstance(text, str):
-            return (TextPart(text), DataPart(given))
-    return (DataPart(given),)
+            return (TextPart(text), whole)
+    return (whole,)
 
 
 def answer_message(payload: MessageSend) -> Message:
