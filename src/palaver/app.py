@@ -72,7 +72,7 @@ class App:
     """One server: an ASGI application with a store and an engine behind it.
 
     Its lifespan opens the store and starts the engine; ``drain`` goes out of service, and may be
-    called before the lifespan ends.
+    called before the lifespan ends. ``peers`` are those that speak ASAP over WebSockets.
     """
 
     def __init__(
@@ -94,39 +94,13 @@ class App:
         self._asp = AspEndpoint(
             _asp_capabilities(settings),
             settings.asp_limits(),
-            Admission(
-                self._drain,
-                [agent.id for agent in agents],
-                origins=_origins(settings),
-                max_sockets=settings.asp_max_sockets,
-            ),
+            self._admission(settings.asp_max_sockets),
             answer=self._who_answers(),
             configure=apply_as_negotiated if self._voice is None else self._voice.configure,
             server_id=agents[0].id,
             metrics=AspMetrics(self._registry),
         )
-        self._asap_metrics = AsapMetrics(self._registry)
-        self._asap_calls = AsapCalls(
-            self.engine,
-            agents[0].id,
-            self._drain,
-            send_timeout=settings.asap_send_timeout,
-            max_calls=settings.asap_max_calls,
-            guard=ReplayGuard(settings.asap_replay_limits()),
-            extensions=extensions,
-        )
-        self.peers: Final = AsapSockets(
-            self.engine,
-            self._asap_calls,
-            settings.asap_limits(),
-            Admission(
-                self._drain,
-                [agent.id for agent in agents],
-                origins=_origins(settings),
-                max_sockets=settings.asap_max_sockets,
-            ),
-            self._asap_metrics,
-        )
+        self._asap, self.peers = self._open_asap(extensions)
         self._dense = None if settings.asp_port is None else self._dense_port()
         app = Starlette(
             routes=self._routes(agents[0].id),
@@ -147,6 +121,36 @@ class App:
             await self._asap(scope, receive, send)
         else:
             await self.asgi(scope, receive, send)
+
+    def _admission(self, max_sockets: int) -> Admission:
+        return Admission(
+            self._drain,
+            list(self.engine.agents),
+            origins=_origins(self._settings),
+            max_sockets=max_sockets,
+        )
+
+    def _open_asap(self, extensions: Extensions | None) -> tuple[AsapEndpoint, AsapSockets]:
+        settings = self._settings
+        metrics = AsapMetrics(self._registry)
+        calls = AsapCalls(
+            self.engine,
+            next(iter(self.engine.agents)),
+            self._drain,
+            send_timeout=settings.asap_send_timeout,
+            max_calls=settings.asap_max_calls,
+            guard=ReplayGuard(settings.asap_replay_limits()),
+            extensions=extensions,
+        )
+        limits = AsapLimits(
+            max_body_bytes=settings.max_body_bytes,
+            body_timeout=settings.body_timeout,
+            max_batch_calls=settings.asap_max_batch_calls,
+        )
+        rates = CallerRates(settings.asap_max_requests_per_minute)
+        admission = self._admission(settings.asap_max_sockets)
+        sockets = AsapSockets(self.engine, calls, settings.asap_limits(), admission, metrics)
+        return AsapEndpoint(calls, limits, rates, metrics), sockets
 
     def _open_voice(self, agents: Sequence[Agent], engines: Engines | None) -> Voice:
         settings = self._settings
@@ -273,14 +277,6 @@ class App:
         return routes
 
     def _asap_routes(self, default: str, public_url: str | None) -> list[BaseRoute]:
-        settings = self._settings
-        limits = AsapLimits(
-            max_body_bytes=settings.max_body_bytes,
-            body_timeout=settings.body_timeout,
-            max_batch_calls=settings.asap_max_batch_calls,
-        )
-        rates = CallerRates(settings.asap_max_requests_per_minute)
-        self._asap = AsapEndpoint(self._asap_calls, limits, rates, self._asap_metrics)
         manifest = ManifestEndpoint(self.engine, default, public_url)
         health = HealthEndpoint(self.engine, default, self._drain)
         routes: list[BaseRoute] = []
