@@ -259,7 +259,7 @@ def test_whoever_sends_a_message_is_the_caller(role: str) -> None:
             FilePart(uri="https://x/y", media_type="a/b"),
         ),
         (
-            {"type": "template", "template": "{{a}}, {{ b }}, {{c}}"},
+            {"type": "template", "template": "{{a}}, {{ b }}, {{c}}", "variables": {}},
             TextPart("{{a}}, {{ b }}, {{c}}"),
         ),
         (

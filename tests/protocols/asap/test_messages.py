@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from palaver.protocols.asap.errors import MalformedEnvelope, UnknownPayloadType
@@ -152,6 +153,19 @@ def test_what_the_schema_of_an_envelope_requires() -> None:
     """What is filled in where it is missing need not be there."""
     required = ["asap_version", "sender", "recipient", "payload_type", "payload"]
     assert Envelope.model_json_schema()["required"] == required
+
+
+@pytest.mark.parametrize("kind", PayloadType)
+@pytest.mark.parametrize("samples", [LEAST, FULL], ids=["least", "full"])
+def test_the_schemas_take_what_is_taken(kind: PayloadType, samples: Any) -> None:
+    """By the schema of a payload its samples are valid, and not without what they need."""
+    schema = Draft202012Validator(PAYLOADS[kind].model_json_schema())
+    schema.validate(samples[kind])
+    for name in schema.schema["required"]:
+        assert not schema.is_valid(
+            {key: samples[kind][key] for key in samples[kind] if key != name}
+        )
+    assert not schema.is_valid(samples[kind] | {"span_id": "x"})
 
 
 @pytest.mark.parametrize("name", ["asap_version", "sender", "recipient", "payload_type", "payload"])
@@ -313,6 +327,9 @@ def test_the_secret_of_a_config_is_not_shown() -> None:
             "/inline_data",
             "must be base64",
         ),
+        ({"type": "template", "template": "x"}, "/variables", "is required"),
+        ({"type": "Text", "content": "x"}, "", None),
+        ({"type": ["text"], "content": "x"}, "", None),
         ({"type": "video"}, "", None),
         ({"type": None}, "", None),
         ({"content": "x"}, "", None),

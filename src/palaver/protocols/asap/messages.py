@@ -130,18 +130,19 @@ class TemplatePart(AsapModel):
 
     type: Literal["template"]
     template: Text
-    variables: Object = Field(default_factory=dict)
+    variables: Object
 
 
-_PART_TYPES: Final = frozenset({"text", "data", "file", "resource", "template"})
+_V0_TYPES: Final[Mapping[str, str]] = MappingProxyType(
+    {f"{kind.title()}Part": kind for kind in ("text", "data", "file", "resource", "template")}
+)
 
 
 def _v0_part(value: Any) -> Any:
     """Return an object with the type that it has since 1.0, for one that says ``TextPart``."""
     kind = value.get("type") if isinstance(value, dict) else None
-    if isinstance(kind, str) and (plain := kind.removesuffix("Part").lower()) in _PART_TYPES:
-        return {**value, "type": plain}
-    return value
+    plain = _V0_TYPES.get(kind) if isinstance(kind, str) else None
+    return value if plain is None else {**value, "type": plain}
 
 
 def _part_branch(value: Any) -> str | None:
