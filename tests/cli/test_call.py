@@ -103,7 +103,9 @@ def test_a_conversation(run: Run, desk: Server) -> None:
         (["URL"], "say something (TEXT), or name a task to follow (--task)"),
         (["URL", "hi", "--after", "1"], "--after goes with --task, and without TEXT"),
         (["URL", "hi", "--task", "t", "--after", "1"], "--after goes with --task, and without"),
-        (["URL", "hi", "--wire", "asap"], "--wire asap: choose one of a2a, a2a-1.0, a2a-0.3, a2a"),
+        (["URL", "hi", "--wire", "a3a"], "--wire a3a: choose one of a2a, a2a-1.0, a2a-0.3, a2a"),
+        (["URL", "--task", "t", "--wire", "asap"], "--wire asap goes with TEXT: an earlier task"),
+        (["ws://localhost", "--task", "t"], "--wire asap-ws goes with TEXT"),
     ],
 )
 def test_wrong_usage(run: Run, desk: Server, args: list[str], line: str) -> None:

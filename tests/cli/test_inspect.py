@@ -29,6 +29,8 @@ def test_text(run: Run, desk: Server) -> None:
         "session_resume",
     ):
         assert words in ended.out
+    for words in ("agent to agent (ASAP)", "urn:asap:agent:desk", "/asap/ws", "healthy, up for"):
+        assert words in ended.out
 
 
 def test_json(run: Run, desk: Server) -> None:
@@ -42,6 +44,26 @@ def test_json(run: Run, desk: Server) -> None:
     calls = shown.pop("asp")
     assert calls["version"] == "1.1.0"
     assert calls["supported_sample_rates"] == [8000, 16000]
+    asap = shown.pop("asap")
+    assert asap["health"].pop("uptime_seconds") > 0
+    assert asap["health"].pop("load").keys() == {"active_tasks", "queue_depth"}
+    assert asap == {
+        "id": "urn:asap:agent:desk",
+        "version": "2.0.0",
+        "asap_version": "0.1",
+        "skills": ["say", "hold", "open", "ask", "fail", "reject"],
+        "endpoints": {
+            "asap": f"{desk.url}/asap",
+            "events": f"{desk.url.replace('http', 'ws')}/asap/ws",
+        },
+        "auth": None,
+        "health": {
+            "healthy": True,
+            "status": "healthy",
+            "agent_id": "urn:asap:agent:desk",
+            "version": "2.0.0",
+        },
+    }
     assert shown == {
         "name": "desk",
         "description": "Says, holds, asks and breaks",
@@ -100,7 +122,8 @@ def test_the_readiness_of_a_peer(
     assert shown["interfaces"] == [
         {"url": "http://127.0.0.1:1/", "protocol": "a2a", "version": "0.1"}
     ]
-    assert shown["asp"] is None
+    assert (shown["asp"], shown["asap"]) == (None, None)
     text = run("inspect", peer).out
     assert "calls (ASP)" not in text
+    assert "(ASAP)" not in text
     assert text.startswith("[bold]old : \nstreaming: no; ")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Annotated, Final
 
 import typer
 
+from palaver.cli.asap_transcript import AsapJson, AsapText, AsapTranscript
+from palaver.cli.call_asap import Saying, converse
 from palaver.cli.exits import Exit
 from palaver.cli.transcript import JsonTranscript, TextTranscript, Transcript
 from palaver.client.a2a import A2aClient
+from palaver.client.asap import Transport
 from palaver.client.discovery import choose_interface, fetch_card
 from palaver.client.transport import Patience, http_client
 from palaver.engine.clock import new_id
@@ -28,6 +32,7 @@ _WIRES: Final = {
     "a2a-0.3": Generation.V03,
     "a2a-0.1": Generation.V01,
 }
+_ASAP: Final[Mapping[str, Transport]] = {"asap": "auto", "asap-ws": "websocket"}
 
 
 def call(
@@ -36,7 +41,10 @@ def call(
     *,
     wire: Annotated[
         str | None,
-        typer.Option(help="a2a, a2a-0.3 or a2a-0.1; otherwise the newest that the agent offers"),
+        typer.Option(
+            help="a2a, a2a-0.3, a2a-0.1, asap or asap-ws; otherwise the newest A2A that the agent "
+            "offers, and asap-ws for a ws:// URL"
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, per event")] = False,
     task: Annotated[str | None, typer.Option(help="Go on with this task, or follow it")] = None,
@@ -53,8 +61,8 @@ def call(
     A connection that drops is taken up again where it broke. With --task and no TEXT, an earlier
     task is followed, behind event --after or from how it stands now.
     """
-    if wire is not None and wire not in _WIRES:
-        message = f"--wire {wire}: choose one of {', '.join(_WIRES)}"
+    if wire is not None and wire not in _WIRES and wire not in _ASAP:
+        message = f"--wire {wire}: choose one of {', '.join((*_WIRES, *_ASAP))}"
         raise ConfigError(message)
     if text is None and task is None:
         message = "say something (TEXT), or name a task to follow (--task)"
@@ -62,11 +70,22 @@ def call(
     if after is not None and (task is None or text is not None):
         message = "--after goes with --task, and without TEXT"
         raise ConfigError(message)
+    if wire is None and url.partition("://")[0] in {"ws", "wss"}:
+        wire = "asap-ws"
     configure_logging("error")
-    transcript = JsonTranscript() if json else TextTranscript()
-    patience = Patience(give_up_after=give_up_after)
-    conversing = _converse(url, wire, (text, task, after, conversation), patience, transcript)
-    code = asyncio.run(conversing)
+    if wire is not None and wire in _ASAP:
+        if text is None:
+            message = f"--wire {wire} goes with TEXT: an earlier task is followed over A2A"
+            raise ConfigError(message)
+        saying = Saying(text, task, conversation)
+        show: AsapTranscript = AsapJson() if json else AsapText()
+        prompt = None if json or not sys.stdin.isatty() else _prompt
+        code = asyncio.run(converse(url, _ASAP[wire], saying, give_up_after, show, prompt))
+    else:
+        transcript = JsonTranscript() if json else TextTranscript()
+        patience = Patience(give_up_after=give_up_after)
+        wanted = (text, task, after, conversation)
+        code = asyncio.run(_converse(url, wire, wanted, patience, transcript))
     if code is not Exit.DONE:
         raise typer.Exit(code)
 

@@ -51,7 +51,11 @@ Transport = Literal["auto", "http", "websocket"]
 DEFAULT_SENDER: Final = "urn:asap:agent:palaver-client"
 _TIMEOUT: Final = 60.0
 _PATIENCE: Final = Patience(
-    connect_timeout=10.0, silence_timeout=50.0, first_delay=1.0, max_delay=30.0
+    connect_timeout=10.0,
+    silence_timeout=50.0,
+    first_delay=1.0,
+    max_delay=30.0,
+    give_up_after=300.0,
 )
 _LIMITS: Final = Limits()
 _SERVER_ERROR: Final = range(500, 600)

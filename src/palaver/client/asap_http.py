@@ -85,7 +85,7 @@ class HttpLink:
 
     A try that nobody answers, or whose answer says that it may work later (5xx, 429), is followed
     by another one: ``attempts`` in all, with the same envelope and the same key, by which a
-    server knows them for one.
+    server knows them for one. None begins when ``patience.give_up_after`` has passed.
     """
 
     def __init__(
@@ -115,15 +115,17 @@ class HttpLink:
             AsapUnreachable: nobody answered any try.
 
         """
-        attempt = 0
+        loop = asyncio.get_running_loop()
+        attempt, began = 0, loop.time()
         while True:
             attempt += 1
             result = await self._try(envelope, key, timeout)
             if isinstance(result, Envelope):
                 return result
-            if attempt >= self._attempts:
-                raise result.error
             delay = retry_delay(attempt, self._patience, result.hint)
+            spent = loop.time() - began + delay
+            if attempt >= self._attempts or spent > self._patience.give_up_after:
+                raise result.error
             _log.info("asap_retried", attempt=attempt, delay=delay, why=str(result.error))
             await asyncio.sleep(delay)
 

@@ -1,0 +1,153 @@
+"""``palaver call`` over ASAP: what it prints, on which channel, and how it ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from palaver.cli.call_asap import routed
+from palaver.errors import PeerError
+from palaver.protocols.asap.manifest import parse_manifest
+from tests.cli.conftest import Ended, Run
+from tests.conftest import Server
+
+WIRES = ["asap", "asap-ws"]
+
+
+def socket_of(desk: Server) -> str:
+    """Return the address of its WebSocket."""
+    return f"{desk.url.replace('http', 'ws')}/asap/ws"
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_an_answer(run: Run, desk: Server, wire: str) -> None:
+    """What the agent says goes to standard output, over either binding."""
+    said = run("call", desk.url, "say one two three", "--wire", wire)
+    assert said == Ended(0, "one two three\n", "")
+
+
+def test_addresses_of_endpoints(run: Run, desk: Server) -> None:
+    """The address of a WebSocket says the wire by itself, also with the wire named."""
+    assert run("call", socket_of(desk), "hi").out == "hi\n"
+    assert run("call", socket_of(desk), "hi", "--wire", "asap").out == "hi\n"
+    assert run("call", f"{desk.url}/asap", "hi", "--wire", "asap").out == "hi\n"
+    assert run("call", f"{desk.url}/agents/desk", "hi", "--wire", "asap-ws").out == "hi\n"
+
+
+def test_json_over_http(run: Run, desk: Server) -> None:
+    """With ``--json`` the answer is one line, with the task's id."""
+    ended = run("call", desk.url, "say a b", "--wire", "asap", "--json")
+    (line,) = [json.loads(line) for line in ended.out.splitlines()]
+    assert (ended.code, ended.err) == (0, "")
+    assert (line["type"], line["status"]) == ("TaskResponse", "completed")
+    assert line["result"]["text"] == "a b"
+    assert line["task_id"].startswith("task_")
+
+
+def test_json_over_a_websocket(run: Run, desk: Server) -> None:
+    """On a WebSocket the news of the task come before the answer, a line each."""
+    run("call", desk.url, "open json-gate")
+    ended = run("call", desk.url, "hold json-gate", "--wire", "asap-ws", "--json")
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert [line["type"] for line in lines] == [
+        "TaskUpdate",
+        "ArtifactNotify",
+        "TaskUpdate",
+        "TaskUpdate",
+        "TaskResponse",
+    ]
+    assert lines[2]["progress"] == {"percent": 50.0}
+    assert lines[-1]["result"] == {"text": "held on"}
+    assert len({line["task_id"] for line in lines}) == 1
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(
+    ("text", "said"), [("fail", "The agent failed.\n"), ("reject", "not today\n")]
+)
+def test_a_task_that_fails(run: Run, desk: Server, wire: str, text: str, said: str) -> None:
+    """A task that fails or is rejected is exit code 1, with its reason on standard error."""
+    assert run("call", desk.url, text, "--wire", wire) == Ended(1, "", said)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_question(run: Run, desk: Server, wire: str) -> None:
+    """A question ends with exit code 5 and says how to answer; the answer goes on."""
+    asked = run("call", desk.url, "ask", "--wire", wire)
+    assert (asked.code, asked.out) == (5, "")
+    question, hint = asked.err.splitlines()
+    assert question == "Which day?"
+    task_id = hint.removeprefix("(answer with --task ").removesuffix(" --wire asap)")
+    answered = run("call", desk.url, "Monday", "--task", task_id, "--wire", wire)
+    assert answered == Ended(0, "You said Monday.\n", "")
+
+
+def test_a_conversation(run: Run, desk: Server) -> None:
+    """``--conversation`` names the conversation of the task."""
+    named = ("--conversation", "asap-7")
+    ended = run("call", desk.url, "hi", "--json", "--wire", "asap", *named)
+    task_id = json.loads(ended.out)["task_id"]
+    followed = run("call", desk.url, "--task", task_id, "--json")
+    assert json.loads(followed.out.splitlines()[0])["conversation_id"] == "asap-7"
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_task_that_is_not_there(run: Run, desk: Server, wire: str) -> None:
+    """What the peer refuses is exit code 4, with its words."""
+    ended = run("call", desk.url, "hi", "--task", "nowhere", "--wire", wire)
+    text = "palaver: Task not found: there is no task 'nowhere' (code -32010)\n"
+    assert ended == Ended(4, "", text)
+
+
+@pytest.mark.parametrize(
+    ("url", "wire", "code"),
+    [
+        ("http://127.0.0.1:1", "asap", 3),
+        ("http://127.0.0.1:1", "asap-ws", 3),
+        ("ws://127.0.0.1:1", None, 3),
+        ("ftp://x", "asap", 3),
+        ("URL/nowhere", "asap", 4),
+        ("URL/nowhere", "asap-ws", 4),
+    ],
+)
+def test_nobody_there(run: Run, desk: Server, url: str, wire: str | None, code: int) -> None:
+    """An address at which nobody is, or no agent, ends at once, in one line."""
+    chosen = () if wire is None else ("--wire", wire)
+    ended = run("call", url.replace("URL", desk.url), "hi", *chosen)
+    assert (ended.code, ended.out) == (code, "")
+    (line,) = ended.err.splitlines()
+    assert line.startswith("palaver: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "skill", "rest"),
+    [
+        ("echo hello there", "echo", "hello there"),
+        ("  echo   hello", "echo", "hello"),
+        ("clock", "clock", ""),
+        ("hello echo", "say", "hello echo"),
+        ("echoes", "say", "echoes"),
+        ("", "say", ""),
+    ],
+)
+def test_the_skill_of_a_text(text: str, skill: str, rest: str) -> None:
+    """The first word may name the skill; else it is the agent's first one."""
+    manifest = parse_manifest(
+        {
+            "id": "urn:asap:agent:a",
+            "name": "a",
+            "version": "1",
+            "capabilities": {"skills": [{"id": one} for one in ("say", "echo", "clock")]},
+            "endpoints": {"asap": "http://a.test/asap"},
+        }
+    )
+    assert routed(manifest, text) == (skill, rest)
+
+
+def test_an_agent_without_skills() -> None:
+    """There is nothing to ask of an agent that has no skills."""
+    endpoints = {"asap": "http://a.test/asap"}
+    said = {"id": "urn:asap:agent:a", "name": "a", "version": "1", "endpoints": endpoints}
+    with pytest.raises(PeerError, match="says of itself that it has no skills"):
+        routed(parse_manifest(said), "hi")
