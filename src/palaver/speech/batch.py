@@ -38,6 +38,8 @@ _NAMED: Final = 20
 """Sessions that one line of the log names."""
 _SHORTER: Final = 16
 """A line gets shorter if the next look finds it ``max_delay`` divided by this less behind."""
+_LONG: Final = 3
+"""So many times ``max_delay`` behind, it does not matter whether the line gets shorter."""
 _RETURN: Final = 16
 """Of those that have fallen back one in so many returns at a time."""
 _log = structlog.get_logger("palaver.speech")
@@ -360,8 +362,10 @@ class Batch:
         late = [ear for lag, ear in behind if lag > options.max_delay and ear.lane.cheaper]
         before, self._behind = self._behind, behind[0][0] if behind else 0.0
         if late:
-            # After a stall of the process the line gets shorter by itself: there is room enough.
-            shorter = self._behind < before - options.max_delay / _SHORTER
+            # After a stall of the process the line gets shorter by itself: there is room enough,
+            # unless it is so long that nobody would wait for it.
+            most = min(before - options.max_delay / _SHORTER, _LONG * options.max_delay)
+            shorter = self._behind < most
             if before > options.max_delay and not shorter:
                 # A part of them: what they no longer need may be room enough for the others.
                 self._fall_back(late[: -(-len(late) // 4)], self._behind, now)
