@@ -174,11 +174,12 @@ class AsapSocket:
             return
         self._busy = True
         try:
-            while self._may_read and self._next():
+            # Whether it may go on is asked once for each message: time passes meanwhile.
+            while (may_read := self._may_read) and self._next():
                 self._take_one(self._unread.popleft())
         finally:
             self._busy = False
-        if self._may_read or self._lost:
+        if may_read or self._lost:
             self._readable.set()
         else:
             self._readable.clear()
@@ -257,8 +258,8 @@ class AsapSocket:
             if self._timer is not None:
                 self._timer.cancel()
             return
-        if connection.resume_at is not None and connection.resume_at > now:
-            due = min(due, connection.resume_at)
+        if connection.resume_at is not None and not self._readable.is_set():
+            due = min(due, connection.resume_at)  # which may be over by now
         at = self._loop.time() + max(0.0, due - now)
         if self._timer is not None:
             if not self._timer.cancelled() and self._timer.when() <= at:
