@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from palaver.protocols.asap.limits import Limits
 from palaver.protocols.asap.messages import Envelope
 
-__all__ = ["Due", "Pending", "PendingRequests"]
+__all__ = ["Due", "GiveUp", "Pending", "PendingRequests"]
 
-Due = Literal["retransmit", "unacknowledged", "unanswered", "rejected"]
-"""What is to be done with a request: send it again, or give it up for that reason."""
+GiveUp: TypeAlias = Literal["unacknowledged", "unanswered", "rejected"]
+"""Why a request is given up."""
+
+Due: TypeAlias = Literal["retransmit"] | GiveUp
+"""What is to be done with a request: send it again, or give it up."""
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from palaver.model.ids import IdSource
 from palaver.protocols.asap import codec
-from palaver.protocols.asap.acknowledgements import Due, Pending, PendingRequests
+from palaver.protocols.asap.acknowledgements import GiveUp, Pending, PendingRequests
 from palaver.protocols.asap.connection import Connection, Misuse, unheard
 from palaver.protocols.asap.errors import AsapError, PeerAnswered
 from palaver.protocols.asap.events import (
@@ -136,8 +136,7 @@ class ClientConnection(Connection):
             self.connection_lost(now)
         self.attached = True
         self._refused = False
-        self._send_held(now)
-        self._close_when_idle()
+        self._go_on(now)
         return []
 
     def connection_lost(self, _now: float) -> list[ClientEvent]:
@@ -148,10 +147,10 @@ class ClientConnection(Connection):
         self._pending.lost()
         return []
 
-    def shut_down(self, _now: float) -> None:
+    def shut_down(self, now: float) -> None:
         """Send no new requests, and close after the last answer (1000)."""
         self._go(Step.SHUT_DOWN)
-        self._close_when_idle()
+        self._go_on(now)
 
     # --- in ---------------------------------------------------------------------------------
 
@@ -177,7 +176,12 @@ class ClientConnection(Connection):
         """Do what is due: send again what was not acknowledged, give up what takes too long."""
         events: list[ClientEvent] = []
         for pending, due in self._pending.due(now):
-            events += self._handle_due(pending, due, now)
+            if due == "retransmit":
+                self._transmit(pending, now)  # spec §7: the same envelope, under a new id
+            else:
+                self._forget(pending)
+                events.append(_given_up(pending, due))
+        self._go_on(now)
         return events
 
     # --- answers ----------------------------------------------------------------------------
@@ -254,10 +258,12 @@ class ClientConnection(Connection):
         return [Acknowledged(ack.original_envelope_id, ack.status, ack.error)]
 
     def _settle(self, pending: Pending, now: float) -> None:
+        self._forget(pending)
+        self._go_on(now)
+
+    def _forget(self, pending: Pending) -> None:
         self._settled.add(*pending.wire_ids, pending.envelope.id)
         self._pending.remove(pending)
-        self._send_held(now)
-        self._close_when_idle()
 
     # --- sending ----------------------------------------------------------------------------
 
@@ -278,21 +284,20 @@ class ClientConnection(Connection):
         self._pending.sent(pending, wire_id, now)
         self._say(codec.Request(wire_id, pending.envelope, pending.idempotency_key))
 
-    def _handle_due(self, pending: Pending, due: Due, now: float) -> list[ClientEvent]:
-        if due == "retransmit":
-            self._transmit(pending, now)  # spec §7: the same envelope, under a new id
-            return []
-        self._settle(pending, now)
-        if due == "rejected":
-            error = PeerAnswered(ErrorObject(_REJECTED, pending.rejection or ""))
-            return [RequestFailed(pending.request_id, error)]
-        return [GaveUp(pending.request_id, due)]
-
-    def _close_when_idle(self) -> None:
+    def _go_on(self, now: float) -> None:
+        """Send what there is room for now; close where nothing is left to wait for."""
+        self._send_held(now)
         if self.state is LinkState.DRAINING and self.idle:
             self._go(Step.CLOSE)
             if self.attached:
                 self._put(_DONE)
+
+
+def _given_up(pending: Pending, due: GiveUp) -> RequestFailed | GaveUp:
+    if due == "rejected":
+        error = PeerAnswered(ErrorObject(_REJECTED, pending.rejection or ""))
+        return RequestFailed(pending.request_id, error)
+    return GaveUp(pending.request_id, due)
 
 
 def _shutting_down(error: AsapError) -> bool:
