@@ -89,7 +89,7 @@ class ServerConnection(Connection):
         if self.state is LinkState.CLOSED:
             return []
         self._heard_at = now
-        frame: codec.Frame | AsapError
+        frame: codec.Request | codec.Ack | codec.Ping | codec.Pong | AsapError
         try:
             frame = codec.parse_client_frame(text, now=now, new_id=self._new_envelope_id)
         except AsapError as error:
@@ -200,17 +200,19 @@ class ServerConnection(Connection):
 
     # --- requests ---------------------------------------------------------------------------
 
-    def _receive(self, frame: codec.Frame | AsapError, size: int, now: float) -> list[ServerEvent]:
+    def _receive(
+        self, frame: codec.Request | codec.Ack | codec.Ping | AsapError, size: int, now: float
+    ) -> list[ServerEvent]:
         match frame:
             case codec.Request():
                 return self._receive_request(frame, size, now)
             case codec.Ack(ack=ack):
                 return [AckReceived(ack.original_envelope_id, ack.status, ack.error)]
-            case codec.Ping():
-                self._say(codec.Pong())
             case AsapError():
                 return self._refuse(frame, frame.request_id)
-        return []
+            case _:
+                self._say(codec.Pong())
+                return []
 
     def _receive_request(self, request: codec.Request, size: int, now: float) -> list[ServerEvent]:
         try:
