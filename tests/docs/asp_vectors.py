@@ -70,9 +70,41 @@ CASES: Final[Mapping[str, tuple[Mapping[str, Any], int, Sequence[Step]]]] = Mapp
             20,
             [_QUIET, _SPOKEN, (_LOW, 12), (_FIRM, 2), _PAUSE],
         ),
-        "a voice that fades: weak frames do not begin the silence anew": (
+        "a voice that fades: 380 ms after its last weak frame": (
             {},
             20,
+            [_QUIET, _SPOKEN, (_WEAK, 15), _PAUSE],
+        ),
+        "a voice that fades at once: 500 ms after its last firm frame": (
+            {},
+            20,
+            [_QUIET, _SPOKEN, (_WEAK, 5), _PAUSE],
+        ),
+        "six weak frames are the silence that may stand in doubt": (
+            {},
+            20,
+            [_QUIET, _SPOKEN, (_WEAK, 6), _PAUSE],
+        ),
+        "after seven it is a frame longer": ({}, 20, [_QUIET, _SPOKEN, (_WEAK, 7), _PAUSE]),
+        "weak frames in the middle of the silence": (
+            {},
+            20,
+            [_QUIET, _SPOKEN, (_LOW, 12), (_WEAK, 2), _PAUSE],
+        ),
+        "no voiced frame ends an utterance, not even a weak one": (
+            {},
+            20,
+            [_QUIET, _SPOKEN, (_LOW, 23), (_WEAK, 2), _PAUSE],
+        ),
+        "a soft voice is not cut in two": ({}, 20, [_QUIET, _SPOKEN, (_WEAK, 400), _PAUSE]),
+        "frames of 30 ms: four of them stand in doubt": (
+            {},
+            30,
+            [_QUIET, _SPOKEN, (_WEAK, 15), _PAUSE],
+        ),
+        "of a short silence one frame is always to come": (
+            {"silence_threshold_ms": 100},
+            30,
             [_QUIET, _SPOKEN, (_WEAK, 15), _PAUSE],
         ),
         "0.85 is firm for a threshold of 0.5": ({}, 20, [_QUIET, _SPOKEN, (0.85, 15), _PAUSE]),
@@ -87,20 +119,27 @@ CASES: Final[Mapping[str, tuple[Mapping[str, Any], int, Sequence[Step]]]] = Mapp
             20,
             [_QUIET, (_FIRM, 2), (_WEAK, 11), _PAUSE],
         ),
-        "speech without a firm frame: its silence counts from its beginning": (
+        "speech without a firm frame": ({}, 20, [_QUIET, (_WEAK, 13), _PAUSE]),
+        "its silence counts from the ring that it began with": (
             {},
             20,
-            [_QUIET, (_WEAK, 13), _PAUSE],
+            [_QUIET, (_WEAK, 2), _PAUSE],
         ),
-        "weak speech that goes on at the end begins the next utterance": (
+        "weak speech in the last frame of the silence begins the next utterance": (
             {},
             20,
-            [_QUIET, _SPOKEN, (_WEAK, 30), _PAUSE],
+            [_QUIET, _SPOKEN, (_LOW, 24), (_WEAK, 13), _PAUSE],
         ),
         "a frame that confirms ends nothing: the next does": (
-            {"silence_threshold_ms": 100, "min_speech_ms": 140},
+            {"min_speech_ms": 1000},
             20,
-            [_QUIET, (_FIRM, 2), (_WEAK, 5), _PAUSE],
+            [
+                _QUIET,
+                _SPOKEN,
+                (_LOW, 20),
+                {"min_speech_ms": 400, "silence_threshold_ms": 200},
+                _PAUSE,
+            ],
         ),
         "the prefix ends where the utterance before ended": (
             {"silence_threshold_ms": 100, "prefix_padding_ms": 500},
@@ -116,6 +155,11 @@ CASES: Final[Mapping[str, tuple[Mapping[str, Any], int, Sequence[Step]]]] = Mapp
             {},
             20,
             [_QUIET, (_FIRM, 1503), _PAUSE],
+        ),
+        "30 seconds of which the last are weak: the doubt goes on in the next": (
+            {},
+            20,
+            [_QUIET, (_FIRM, 1490), (_WEAK, 10), _PAUSE],
         ),
         "30 seconds that end in a pause: the next begins as any does": (
             {},
@@ -171,6 +215,24 @@ CASES: Final[Mapping[str, tuple[Mapping[str, Any], int, Sequence[Step]]]] = Mapp
             {},
             20,
             [_QUIET, _SPOKEN, (_LOW, 20), {"silence_threshold_ms": 200}, _PAUSE],
+        ),
+        "a longer silence: what is counted of it stays": (
+            {"silence_threshold_ms": 100},
+            20,
+            [_QUIET, _SPOKEN, (_WEAK, 10), {"silence_threshold_ms": 500}, _PAUSE],
+        ),
+        "a shorter silence, and a weak frame that puts it off": (
+            {},
+            20,
+            [
+                _QUIET,
+                _SPOKEN,
+                (_LOW, 12),
+                (_WEAK, 1),
+                {"silence_threshold_ms": 200},
+                (_WEAK, 1),
+                _PAUSE,
+            ],
         ),
         "another threshold, another bar for what is firm": (
             {},
@@ -317,6 +379,7 @@ def _file() -> bytes:
         cases.append("    {\n" + ",\n".join(lines) + "\n    }")
     fixed = {
         "firmness": _OPTIONS.firmness,
+        "doubt_ms": _OPTIONS.doubt_ms,
         "hysteresis": _OPTIONS.hysteresis,
         "max_utterance_ms": _OPTIONS.max_utterance_ms,
         "tail_ms": hearing._TAIL_MS,

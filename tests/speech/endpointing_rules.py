@@ -17,12 +17,16 @@ __all__ = ["by_the_rules"]
 
 @dataclass
 class _Utterance:
-    """What is open: frames are numbered from 0, ``last`` is after the last firm one."""
+    """What is open: ``last`` is after its last voiced frame, ``sure`` after its last firm one.
+
+    Frames are numbered from 0. Until one is firm, ``sure`` is where its beginning left off.
+    """
 
     start: int
     prefix_ms: int
     voiced: int
     last: int
+    sure: int
     least_ms: int
     confirmed: bool = False
 
@@ -33,6 +37,7 @@ def by_the_rules(
     frame_ms: int,
     *,
     firmness: float = 0.7,
+    doubt_ms: int = 120,
     longest_ms: int = 30_000,
 ) -> list[Heard]:
     """Return what §13 says of these frames."""
@@ -40,6 +45,8 @@ def by_the_rules(
     speech = [p >= vad.threshold for p in probabilities]
     firm = [p >= vad.threshold + firmness * (1 - vad.threshold) for p in probabilities]
     needed = math.ceil(round(vad.speech_ratio * 1e6) * vad.ring_buffer_frames / 1e6)
+    silence = math.ceil(vad.silence_threshold_ms / frame_ms)
+    doubt = min(doubt_ms // frame_ms, silence - 1)
     now: _Utterance | None = None
     used = floor = 0  # frames that no other utterance may begin with; audio that has been said
 
@@ -56,34 +63,34 @@ def by_the_rules(
         first = max(used, frame - vad.ring_buffer_frames)
         hits = [place for place in range(first, frame) if speech[place]]
         enough = len(hits) >= needed
+        begins = now is None
         if now is None:
             if not enough or frame < vad.ring_buffer_frames:
                 continue
             prefix_ms = min(vad.prefix_padding_ms, (hits[0] - floor) * frame_ms)
-            now = _Utterance(hits[0], prefix_ms, len(hits), hits[-1] + 1, vad.min_speech_ms)
+            last = hits[-1] + 1
+            now = _Utterance(hits[0], prefix_ms, len(hits), last, last, vad.min_speech_ms)
             events.append(SpeechStarted(now.start * frame_ms, prefix_ms, frame * frame_ms))
-            begun = True
         else:
             voiced = speech[frame - 1] and enough
             now.voiced += voiced
-            now.last = frame if voiced and firm[frame - 1] else now.last
-            begun = False
+            now.last = frame if voiced else now.last
+            now.sure = frame if voiced and firm[frame - 1] else now.sure
         if not now.confirmed and now.voiced * frame_ms >= now.least_ms:
             now.confirmed = True
             at_ms = frame * frame_ms
             events.append(SpeechConfirmed(now.start * frame_ms, now.prefix_ms, at_ms))
-        elif begun:
+        elif begins:
             continue
-        elif (frame - now.last) * frame_ms >= vad.silence_threshold_ms:
+        elif frame - now.sure >= silence and frame - now.last >= silence - doubt:
             end(frame, "silence")
         elif (frame - now.start) * frame_ms >= longest_ms and not enough:
             end(frame, "max_duration")
         elif (frame - now.start) * frame_ms >= longest_ms:
-            before = now.last
             least_ms = 1 if now.confirmed else vad.min_speech_ms
-            ring, now.last = used, frame
+            ring, rest = used, _Utterance(frame, 0, 0, now.last, now.sure, least_ms)
+            now.last = frame
             end(frame, "max_duration")
-            used = ring
-            now = _Utterance(frame, 0, 0, before, least_ms)
+            used, now = ring, rest
             events.append(SpeechStarted(frame * frame_ms, 0, frame * frame_ms))
     return events

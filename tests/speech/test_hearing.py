@@ -70,7 +70,9 @@ def test_an_utterance_has_its_audio(encoding: AudioEncoding, rate_hz: int, frame
     # A window is 32 ms, a resampler is up to 30 ms late, the memory of the detector the rest.
     assert started.start_ms == pytest.approx(600, abs=70)
     assert end.end_ms == pytest.approx(1_500, abs=190)
-    assert end.at_ms - end.end_ms == -(-500 // frame_ms) * frame_ms
+    # After firm speech the whole silence; at 24 and 48 kHz the last frames are weak.
+    silence_ms, doubt_ms = -(-500 // frame_ms) * frame_ms, 120 // frame_ms * frame_ms
+    assert silence_ms - doubt_ms <= end.at_ms - end.end_ms <= silence_ms
     first = (started.start_ms - started.prefix_ms) * rate_hz // 1000
     last = (end.end_ms + 200) * rate_hz // 1000
     heard = decode(encode(samples[first:last], encoding), encoding)
@@ -435,8 +437,9 @@ def test_a_switch_holds_from_its_media_time_on() -> None:
         ear.switch(VADConfig(silence_threshold_ms=1_000), switch_at_ms * 8)
         ear.push(payload, 0)
         (end,) = ended(judged(ear))
-        ends.append(end.at_ms - end.end_ms)
-    assert ends == [1_000, 1_000, 500]
+        ends.append(end.at_ms)
+    assert ends == [ends[2] + 500, ends[2] + 500, ends[2]]
+    assert ends[2] == pytest.approx(1_000 + 500, abs=70)
 
 
 def test_a_switch_that_is_late_holds_at_once() -> None:
@@ -446,7 +449,7 @@ def test_a_switch_that_is_late_holds_at_once() -> None:
     ear.switch(VADConfig(silence_threshold_ms=1_000), 0)
     events = ear.process(encode(tones([(2_000, QUIET)]), AudioEncoding.PCM_S16LE))
     (end,) = ended(events)
-    assert end.at_ms - end.end_ms == 1_000
+    assert end.at_ms == pytest.approx(1_000 + 1_000, abs=70)
 
 
 def test_a_switch_to_nonsense_is_refused() -> None:
