@@ -285,6 +285,8 @@ def test_time_goes_on_without_a_socket() -> None:
     raw = RawServer(attached=False)
     request_id = raw.client.send(envelope("e1"), NOW)
     assert raw.wait(60.0) == [GaveUp(request_id, "unanswered")]
+    raw.client.connected(raw.now)
+    assert raw.heard() == []
 
 
 # --- sockets --------------------------------------------------------------------------------

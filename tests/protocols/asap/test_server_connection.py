@@ -293,7 +293,9 @@ def test_a_socket_lost_and_another() -> None:
     first, second = (RawClient(deliveries=deliveries) for _ in range(2))
     first.say(ask("a", "e1"))
     first.say(ask("b", "e2"))
+    first.server.push(envelope("p", "TaskUpdate"), NOW)
     assert first.server.closed(NOW) == []
+    assert first.heard() == []
     assert isinstance(second.say(ask("x", "e1"))[0], DuplicateReceived)
     first.server.respond("a", reply_to(envelope("e1")), NOW)
     first.server.respond("b", reply_to(envelope("e2")), NOW)
@@ -478,6 +480,18 @@ def test_pongs_are_free() -> None:
     for _ in range(10):
         assert raw.say({"type": "pong"}) == [PongReceived()]
     assert raw.server.resume_at is None
+
+
+def test_a_silence_saves_up_one_burst() -> None:
+    """However long nothing came, no more than a burst comes at once."""
+    raw = RawClient(max_rate=10.0, max_burst=2)
+    raw.say({"type": "ping"})
+    raw.now += 60.0
+    resume_at = []
+    for _ in range(3):
+        raw.say({"type": "ping"})
+        resume_at.append(raw.server.resume_at)
+    assert resume_at == [None, None, pytest.approx(raw.now + 0.1)]
 
 
 def test_any_rate() -> None:

@@ -229,7 +229,7 @@ class InFlight:
         """Tell whether it can be worked on now; a cancellation overtakes what waits."""
         if envelope.kind is PayloadType.TASK_CANCEL:
             return len(self._work) < self._limits.max_in_flight + self._limits.max_urgent
-        return not self._waiting and len(self._work) < self._limits.max_in_flight
+        return len(self._work) < self._limits.max_in_flight
 
     def _start(self, key: DeliveryKey, waiting: Waiting) -> RequestReceived:
         request = waiting.request
