@@ -206,7 +206,12 @@ def test_a_detector_that_says_yes_or_no_is_always_firm(
     assert told(bits, vad, firm) == told(bits, vad, EndpointingOptions(firmness=0.0))
 
 
-@given(frames=st.lists(st.sampled_from([0.1, 0.6, 0.9]), max_size=200))
+_RUNS = st.lists(st.tuples(st.sampled_from([0.1, 0.6, 0.9]), st.integers(1, 30)), max_size=20).map(
+    lambda runs: [p for p, count in runs for _ in range(count)]
+)
+
+
+@given(frames=_RUNS)
 def test_where_no_silence_may_stand_weak_speech_is_firm(frames: list[float]) -> None:
     """With a doubt of 0 ms, or less than a frame, each voiced frame begins the silence anew."""
     firm = told(frames, VAD, EndpointingOptions(firmness=0.0))
@@ -215,9 +220,7 @@ def test_where_no_silence_may_stand_weak_speech_is_firm(frames: list[float]) -> 
 
 
 @given(
-    frames=st.lists(
-        st.tuples(st.sampled_from([0.1, 0.6, 0.9]), st.integers(1, 20)), max_size=20
-    ).map(lambda runs: [p for p, count in runs for _ in range(count)]),
+    frames=_RUNS,
     silence_ms=st.integers(100, 700),
     frame_ms=st.sampled_from([10, 20, 30]),
 )
