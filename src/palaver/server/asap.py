@@ -179,7 +179,7 @@ class AsapEndpoint:
         self, kind: PayloadType | None, error: AsapError, seconds: float = 0.0
     ) -> codec.Frame:
         self._metrics.refused(kind, error, seconds)
-        _log.debug("asap_refused", payload_type=kind, error=error.uri, why=error.message)
+        _log.debug("asap_refused", error=error.uri, code=error.code)
         return codec.failure(error)
 
 

@@ -276,7 +276,7 @@ class AsapCalls:
                 raise
             task = await self._engine.get(asked.task_id, principal)  # the answer was lost, maybe
         else:
-            _log.info("asap_task_cancelled", task_id=task.id, reason=asked.reason)
+            _log.info("asap_task_cancelled", task_id=task.id)
         return mapping.task_response(task)
 
     async def _state(self, asked: StateQuery | StateRestore, principal: Principal) -> Payload:

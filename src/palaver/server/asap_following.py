@@ -69,6 +69,8 @@ class Followed:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._moved:
+            self._moved.notify_all()  # nobody waits for news that do not come
 
     async def _told(self, task: Task) -> None:
         async with self._moved:

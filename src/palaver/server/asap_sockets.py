@@ -158,7 +158,7 @@ class AsapSockets:
                 _log.debug("asap_repeated", envelope_id=event.envelope.id, answered=event.answered)
             case FrameRejected(error=error):
                 self._metrics.refused(None, error)
-                _log.debug("asap_refused", error=error.uri, why=error.message)
+                _log.debug("asap_refused", error=error.uri, code=error.code)
             case PeerStale():
                 _log.info("asap_peer_stale", peer=socket.peer, silence=event.silence)
             case _:
@@ -194,5 +194,5 @@ class AsapSockets:
         self, socket: AsapSocket, request: RequestReceived, error: AsapError, began: float
     ) -> None:
         self._metrics.refused(request.envelope.kind, error, time.monotonic() - began)
-        _log.debug("asap_refused", error=error.uri, why=error.message)
+        _log.debug("asap_refused", error=error.uri, code=error.code)
         socket.fail(request, error)
