@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -93,6 +94,8 @@ async def peer(*steps: Step) -> AsyncIterator[Peer]:
                 for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:])
             }
             body = await reader.readexactly(int(headers.get("content-length", "0")))
+            if headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
             visit = Visit(
                 headers, json.loads(body) if body else {"method": head.split()[1]}, writer
             )

@@ -91,7 +91,7 @@ class SendOptions(TypedDict, total=False):
 
     ``recipient``: the URN of the agent; that of the manifest, where none is named. ``timeout``
     (s, 60): for the answer; over HTTP, of each try. ``idempotency_key``: by which the peer knows
-    a request that came before; one is made where none is given.
+    a request that came before; where none is given it knows tries of one ``send`` only.
     """
 
     recipient: str | None
@@ -191,6 +191,7 @@ class AsapClient:
         Requests that have no answer yet end in ``AsapUnreachable``.
         """
         self._closed = True
+        self._post.close()
         if self._socket is not None:
             await self._socket.close()
         if self.settings.http is None:
@@ -218,8 +219,9 @@ class AsapClient:
         knows it by the same envelope id. Cancelling this forgets the request; the peer may do it
         all the same.
         """
-        key = options.get("idempotency_key") or self.settings.ids("key")
-        recipient = options.get("recipient") or self._recipient or (await self.manifest()).id
+        recipient = options.get("recipient") or self._recipient
+        if recipient is None:
+            recipient = self._recipient = (await self.manifest()).id
         spelling = self._spelling or Spelling.CAMEL
         extensions = options.get("extensions")
         envelope = Envelope(
@@ -234,7 +236,7 @@ class AsapClient:
             trace_id=options.get("trace_id"),
             extensions=None if extensions is None else dict(extensions),
         )
-        timeout = options.get("timeout", _TIMEOUT)
+        key, timeout = options.get("idempotency_key"), options.get("timeout", _TIMEOUT)
         try:
             answer = await self._exchange(envelope, key, timeout)
         except AsapRefused as refusal:
@@ -305,9 +307,9 @@ class AsapClient:
 
     # --- inside -----------------------------------------------------------------------------
 
-    async def _exchange(self, envelope: Envelope, key: str, timeout: float) -> Envelope:  # noqa: ASYNC109
+    async def _exchange(self, envelope: Envelope, key: str | None, timeout: float) -> Envelope:  # noqa: ASYNC109
         if self._closed:
-            raise AsapUnreachable("the client is closed")
+            raise AsapUnreachable("the client is closed", local=True)
         circuits = self.settings.circuits
         if circuits is None:
             return await self._ask(envelope, key, timeout)
@@ -316,7 +318,9 @@ class AsapClient:
         try:
             answer = await self._ask(envelope, key, timeout)
         except PeerError as error:
-            if _is_failure(error):
+            if isinstance(error, AsapUnreachable) and error.local:
+                circuit.abandoned(passage)
+            elif _is_failure(error):
                 circuit.failed(passage, asyncio.get_running_loop().time())
             else:
                 circuit.succeeded(passage)
@@ -327,16 +331,16 @@ class AsapClient:
         circuit.succeeded(passage)
         return answer
 
-    async def _ask(self, envelope: Envelope, key: str, timeout: float) -> Envelope:  # noqa: ASYNC109
+    async def _ask(self, envelope: Envelope, key: str | None, timeout: float) -> Envelope:  # noqa: ASYNC109
         if self.transport == "http":
-            return await self._post.exchange(envelope, key, timeout)
+            return await self._post.exchange(envelope, key or self.settings.ids("key"), timeout)
         socket = self._socket or await self._link()
         return await socket.exchange(envelope, key, timeout)
 
     async def _link(self) -> SocketLink:
         async with self._locating:
             if self._closed:
-                raise AsapUnreachable("the client is closed")
+                raise AsapUnreachable("the client is closed", local=True)
             if self._socket is None:
                 settings = self.settings
                 self._socket = SocketLink(

@@ -65,5 +65,5 @@ async def dial_asap(
         raise AsapUnreachable(f"{shown(url)}: no secure connection: {error}") from error
     except (OSError, EOFError, InvalidMessage) as error:  # a timeout is an OSError, too
         raise Unanswered(str(error) or type(error).__name__) from error
-    except (InvalidHandshake, InvalidURI) as error:
+    except (InvalidHandshake, InvalidURI, UnicodeError) as error:
         raise AsapInvalid(f"{shown(url)} does not speak WebSocket: {error}") from error

@@ -264,7 +264,8 @@ async def _read_manifest(response: httpx2.Response) -> Manifest:
 def max_age(cache_control: str) -> float:
     """Return the seconds for which an answer may be kept, of what its ``Cache-Control`` says."""
     for directive in cache_control.lower().split(","):
-        name, _, value = directive.strip().partition("=")
+        name, _, value = directive.partition("=")
+        name = name.strip()
         if name in {"no-store", "no-cache"}:
             return 0.0
         seconds = value.strip().strip('"')

@@ -45,11 +45,17 @@ class AsapRefused(PeerRefused):
 
 
 class AsapUnreachable(PeerUnreachable):
-    """There is no answer: whether the peer has done what it was asked is not known."""
+    """There is no answer: whether the peer has done what it was asked is not known.
 
-    def __init__(self, message: str, uri: str = "asap:routing/agent_unreachable") -> None:
+    ``local``: the reason is on this side, and says nothing of the peer.
+    """
+
+    def __init__(
+        self, message: str, uri: str = "asap:routing/agent_unreachable", *, local: bool = False
+    ) -> None:
         super().__init__(message)
         self.uri = uri
+        self.local = local
 
 
 def raised(error: AsapError, where: str) -> AsapRefused | AsapInvalid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -105,6 +106,7 @@ class HttpLink:
         self._headers: Headers = {} if headers is None else headers
         self._ids = ids
         self._compresses = True
+        self._over = asyncio.Event()
 
     async def exchange(self, envelope: Envelope, key: str, timeout: float) -> Envelope:  # noqa: ASYNC109 -- of each try
         """Return the answer. ``timeout`` (s) is that of each try.
@@ -117,17 +119,25 @@ class HttpLink:
         """
         loop = asyncio.get_running_loop()
         attempt, began = 0, loop.time()
-        while True:
+        while not self._over.is_set():
             attempt += 1
             result = await self._try(envelope, key, timeout)
             if isinstance(result, Envelope):
                 return result
             delay = retry_delay(attempt, self._patience, result.hint)
             spent = loop.time() - began + delay
-            if attempt >= self._attempts or spent > self._patience.give_up_after:
+            enough = attempt >= self._attempts or spent > self._patience.give_up_after
+            if enough and not self._over.is_set():
                 raise result.error
             _log.info("asap_retried", attempt=attempt, delay=delay, why=str(result.error))
-            await asyncio.sleep(delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._over.wait()
+        raise AsapUnreachable("the client is closed", local=True)
+
+    def close(self) -> None:
+        """Begin no more tries."""
+        self._over.set()
 
     # --- one try ----------------------------------------------------------------------------
 

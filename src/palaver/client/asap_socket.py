@@ -7,6 +7,7 @@ for its own future, so that answers may come in any order, and one that is slow 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 from typing import Final
 
@@ -43,7 +44,7 @@ __all__ = ["OnMessage", "SocketLink"]
 
 _log = structlog.get_logger("palaver.client")
 _CLOSE_TIMEOUT: Final = 2.0
-_MAX_UNSENT: Final = 64
+_MAX_UNSENT: Final = 1024
 """Frames that wait to be sent before no more are read: what a peer makes us answer."""
 _TOO_LARGE: Final = 1009
 _UNAUTHORIZED: Final = frozenset({4401, 4403})
@@ -76,6 +77,9 @@ class SocketLink:
         self._compress = compress
         self._wake = asyncio.Event()
         self._core = ClientConnection(limits, new_id=ids, on_output=self._wake.set)
+        self._unsent: deque[Output] = deque()
+        self._progress = asyncio.Event()
+        self._writes = False
         self._waiting: dict[str, asyncio.Future[Envelope]] = {}
         self._pushes = Pushes(on_message, self._pushed)
         self._clock = _Clock()
@@ -103,7 +107,7 @@ class SocketLink:
 
         """
         if self._closed:
-            raise AsapUnreachable("the client is closed")
+            raise AsapUnreachable("the client is closed", local=True)
         if self._run_task is None:
             loop = asyncio.get_running_loop()
             self._opened = loop.create_future()
@@ -123,17 +127,14 @@ class SocketLink:
             AsapUnreachable: there was no answer in time, or as many requests wait as may.
 
         """
+        left = timeout
         if not self._core.attached:
-            try:
-                async with asyncio.timeout(timeout):
-                    await self.connect()
-            except TimeoutError:
-                raise self._late(timeout) from None
+            left = await self._woken(timeout)
         now = self._clock.now()
         try:
-            request_id = self._core.send(envelope, now, idempotency_key=key, timeout=timeout)
+            request_id = self._core.send(envelope, now, idempotency_key=key, timeout=left)
         except Misuse as error:
-            raise AsapUnreachable(str(error)) from None
+            raise AsapUnreachable(str(error), local=True) from None
         future: asyncio.Future[Envelope] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = future
         self._watch()
@@ -151,7 +152,7 @@ class SocketLink:
     async def close(self) -> None:
         """Close the socket; what waits for an answer ends in ``AsapUnreachable``."""
         self._closed = True
-        self._fail_all(AsapUnreachable("the client is closed"))
+        self._fail_all(AsapUnreachable("the client is closed", local=True))
         self._core.shut_down(self._clock.now())
         task = self._run_task
         if task is not None:
@@ -162,6 +163,17 @@ class SocketLink:
         if self._timer is not None:
             self._timer.cancel()
         await self._pushes.close()
+
+    async def _woken(self, timeout: float) -> float:  # noqa: ASYNC109
+        """See that it is awake; return what is left of ``timeout``."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.connect()
+        except TimeoutError:
+            raise self._late(timeout) from None
+        return max(0.0, timeout - (loop.time() - began))
 
     # --- sockets ----------------------------------------------------------------------------
 
@@ -185,19 +197,28 @@ class SocketLink:
                     failures += 1
                 if self._closed or not self._needed:
                     return
-                if self._max_reconnects is not None and failures > self._max_reconnects:
-                    raise AsapUnreachable(f"{shown(self.url)} is lost: {self._why}")
-                delay = self._patience.delay(failures)
-                _log.info("asap_socket_lost", why=self._why, pending=self.pending, delay=delay)
-                await asyncio.sleep(delay)
+                await self._before_next(failures)
         except PeerError as error:
             self._end(opened, error)
-        except asyncio.CancelledError:
-            self._end(opened, AsapUnreachable("the client is closed"))
+        except BaseException:
+            self._end(opened, AsapUnreachable("the client is closed", local=True))
             raise
         finally:
             # Nothing is awaited from here on: who asks next finds it asleep.
             self._run_task = self._opened = None
+
+    async def _before_next(self, failures: int) -> None:
+        """Wait before the next socket.
+
+        Raises:
+            AsapUnreachable: there were enough of them.
+
+        """
+        if self._max_reconnects is not None and failures > self._max_reconnects:
+            raise AsapUnreachable(f"{shown(self.url)} is lost: {self._why}")
+        delay = self._patience.delay(failures)
+        _log.info("asap_socket_lost", why=self._why, pending=self.pending, delay=delay)
+        await asyncio.sleep(delay)
 
     async def _dial(self) -> WebSocket:
         headers = await headers_of(self._headers)
@@ -212,39 +233,54 @@ class SocketLink:
         """
         heard = False
         self._happened(self._core.connected(self._clock.now()))
+        self._watch()
         self._wake.set()
         writer = asyncio.create_task(self._write(websocket), name="asap-socket-writes")
         try:
             while True:
-                text = await websocket.recv()
+                data = await websocket.recv()
                 heard = True
-                now = self._clock.now()
-                if isinstance(text, str):
-                    self._happened(self._core.receive_text(text, now), len(text))
-                else:
-                    self._happened(self._core.receive_binary(text, now))
+                self._receive(data)
                 await self._pushes.room()
+                await self._room()
         except ConnectionClosed:
             pass
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             self._core.connection_lost(self._clock.now())
+            self._unsent.clear()
             await _shut(websocket)
         self._note_end(websocket)
         return heard
 
+    def _receive(self, data: str | bytes) -> None:
+        now = self._clock.now()
+        if isinstance(data, str):
+            self._happened(self._core.receive_text(data, now), len(data))
+        else:
+            self._happened(self._core.receive_binary(data, now))
+        self._watch()
+
     async def _write(self, websocket: WebSocket) -> None:
+        self._writes = True
         try:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                for output in self._core.take_output():
-                    await self._put(websocket, output)
+                self._unsent.extend(self._core.take_output())
+                while self._unsent:
+                    await self._put(websocket, self._unsent[0])
+                    self._unsent.popleft()
+                    self._progress.set()
         except ConnectionClosed:
             return  # whoever reads finds out
-        except TimeoutError:
-            websocket.transport.abort()
+        except BaseException:
+            websocket.transport.abort()  # also where it took nothing for too long
+            raise
+        finally:
+            self._writes = False
+            self._progress.set()
 
     async def _put(self, websocket: WebSocket, output: Output) -> None:
         if isinstance(output, Close):
@@ -252,6 +288,13 @@ class SocketLink:
             return
         async with asyncio.timeout(self._patience.silence_timeout):
             await websocket.send(output)
+
+    async def _room(self) -> None:
+        """Wait while what a peer makes us answer piles up."""
+        self._unsent.extend(self._core.take_output())
+        while len(self._unsent) > _MAX_UNSENT and self._writes:
+            self._progress.clear()
+            await self._progress.wait()
 
     @property
     def _needed(self) -> bool:
