@@ -464,7 +464,6 @@ def test_frames_that_are_missing_are_silence(
     assert hear(skipping, after) == hear(hearing, after)
 
 
-@pytest.mark.xfail(strict=True, reason="the end is decided before the frame that confirms")
 def test_what_a_switch_has_made_due_happens_in_a_gap_as_in_silence() -> None:
     """Its first frame confirms by the new values, its second ends by them."""
     skipping, hearing = (Endpointer(VADConfig(min_speech_ms=1_000), 20) for _ in range(2))

@@ -39,9 +39,8 @@ class EndpointingOptions:
     the silence to begin anew; at a weaker voiced frame ``doubt_ms`` of it stand at most.
     ``hysteresis`` is how far below ``threshold`` a frame may be that follows a frame of speech. It
     is off: the page knows no such number, the ring and the silence bridge a dip as well, and with
-    0.15 the end of 18 sentences came 40 to 50 ms later in white noise (0 to 10 dB) and 30 to 40 ms
-    in babble (10 and 15 dB), for no turn more. ``max_utterance_ms`` is where an utterance is cut
-    in two.
+    0.15 turns in noise of 5 dB end 15 to 20 ms later, for no turn more. ``max_utterance_ms`` is
+    where an utterance is cut in two.
     """
 
     hysteresis: float = 0.0
@@ -370,4 +369,4 @@ class Endpointer:
     def _to_end(self) -> int:
         """Frames of silence until the utterance ends."""
         cut_at = self._start + self._cut_frames
-        return min(self._end_after - self._quiet, cut_at - self._frames)
+        return max(1, min(self._end_after - self._quiet, cut_at - self._frames))

@@ -26,10 +26,10 @@ from palaver.speech.kept_audio import KeptAudio
 from palaver.speech.levels import Levels
 from palaver.speech.marks import NEVER, Mark, Marks
 
-__all__ = ["AudioBuffer", "Levels", "StreamingVAD", "detector_rate_hz", "read_windows"]
+__all__ = ["TAIL_MS", "AudioBuffer", "Levels", "StreamingVAD", "detector_rate_hz", "read_windows"]
 
 _NOTHING: Final[Sequence[Heard]] = ()
-_TAIL_MS: Final = 200
+TAIL_MS: Final = 200
 """Audio of an utterance after its last voiced frame, at most."""
 _GAP_HEARD_MS: Final = 100
 """A gap up to this is silence that the detector hears: a few lost packets do not make it forget."""
@@ -401,7 +401,7 @@ class AudioBuffer:
             elif isinstance(event, SpeechEnded) and self._keep_audio and not event.discarded:
                 if start is None:
                     start = self._utterance_at
-                    end = self._position(min(event.end_ms + _TAIL_MS, event.at_ms))
+                    end = self._position(min(event.end_ms + TAIL_MS, event.at_ms))
                 audio = self._kept.samples(start, end).astype("<i2").tobytes()
                 event = replace(event, audio=audio)  # noqa: PLW2901 # the same, with its audio
                 start = None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from palaver.speech.heard import SpeechEnded
+from palaver.speech.hearing import TAIL_MS
 
 __all__ = ["MAX_SECONDS", "join"]
 
 MAX_SECONDS: Final = 120
 """Speech without an answer that is heard as one: the last of it."""
-_TAIL_MS: Final = 200
-"""How far the audio of an utterance goes beyond its end, at most."""
 _PAUSE_MS: Final = 200
 """What is left of a pause between two utterances."""
 
@@ -30,7 +29,7 @@ def join(before: SpeechEnded, after: SpeechEnded, rate_hz: int) -> bytes:
 
 
 def _audio_until_ms(utterance: SpeechEnded) -> int:
-    return min(utterance.end_ms + _TAIL_MS, utterance.at_ms)
+    return min(utterance.end_ms + TAIL_MS, utterance.at_ms)
 
 
 def _bytes_in(duration_ms: int, rate_hz: int) -> int:

@@ -185,7 +185,7 @@ def check_session(session: Any, side: Side) -> None:
         assert len(kept) <= LIMITS.max_kept_messages
         assert sum(map(len, kept)) <= LIMITS.max_kept_bytes
     assert session.expected_seq >= 0
-    assert len(session._told) <= 4
+    assert len(session.told._told) <= 4
 
 
 def agent_commands(session: ServerSession, now: float) -> list[Callable[[], object]]:

@@ -252,7 +252,7 @@ class Connection(ABC, Generic[SessionT]):
         """Answer bad audio, but not each time: a flood of it must not become one of errors."""
         error = rejection.error
         if session is not None:
-            quiet = session.worth_telling(error, now)
+            quiet = session.told.quiet_before(error, now)
             if quiet is None:
                 return []
             session.tell(error, now)

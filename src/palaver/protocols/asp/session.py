@@ -26,6 +26,7 @@ from palaver.protocols.asp.messages import (
     Side,
 )
 from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
+from palaver.protocols.asp.quiet import ToldErrors
 from palaver.protocols.asp.states import MUTE, SESSION, UNNUMBERED, SessionState, may_send
 from palaver.protocols.asp.track import AudioTrack
 
@@ -34,8 +35,6 @@ __all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
 _MAX_MESSAGES: Final = 2**52
 """Messages of a session. Nobody gets there; who says so must not make our own numbers illegal."""
 _RESUME: Final = Feature.SESSION_RESUME
-_QUIET: Final = 1.0
-"""Seconds in which one error of a session is told once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +75,6 @@ class Link(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Told:
-    """When an error was told last, and how often it happened since without being told."""
-
-    until: float
-    quiet: int = 0
-
-
 LinkT = TypeVar("LinkT", bound=Link)
 
 
@@ -114,7 +105,7 @@ class Session(AudioTrack, Generic[LinkT]):
         """Numbered messages that came."""
         self.outgoing: Final = Outgoing(limits.max_kept_messages, limits.max_kept_bytes)
         self._after_turn: VADConfig | None = None
-        self._told: dict[int, _Told] = {}
+        self.told: Final = ToldErrors()
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -328,20 +319,6 @@ class Session(AudioTrack, Generic[LinkT]):
         """Say that something of the peer was wrong; a legacy one has no message for it."""
         if not self.legacy_mode:
             self.put(ProtocolErrorMessage(session_id=self.id, error=error), now)
-
-    # --- errors -----------------------------------------------------------------------------
-
-    def worth_telling(self, error: ProtocolError, now: float) -> int | None:
-        """Return how often an error was kept quiet before; ``None``: keep this one quiet too.
-
-        A flood of bad frames must not become a flood of answers.
-        """
-        told = self._told.get(error.code)
-        if told is not None and now < told.until:
-            told.quiet += 1
-            return None
-        self._told[error.code] = _Told(now + _QUIET)
-        return 0 if told is None else told.quiet
 
 
 def same_major(version: str) -> bool:
