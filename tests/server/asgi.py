@@ -12,6 +12,7 @@ from typing import Any
 from palaver.app import App, create_app
 from palaver.config import Settings
 from palaver.engine.agent import Agent
+from palaver.server.asap_calls import Extensions
 from palaver.storage.interfaces import Storage
 from tests.server.raw import Block, blocks
 
@@ -20,11 +21,14 @@ TIMEOUT = 10.0
 
 @asynccontextmanager
 async def serving(
-    *agents: Agent, storage: Storage | None = None, **settings: Any
+    *agents: Agent,
+    storage: Storage | None = None,
+    extensions: Extensions | None = None,
+    **settings: Any,
 ) -> AsyncIterator[App]:
     """Run the application of the agents from the start to the end of its lifespan."""
     given = {"store": "memory:", "drain_timeout": 0.05} | settings
-    app = create_app(agents, Settings(**given), storage)
+    app = create_app(agents, Settings(**given), storage, extensions=extensions)
     to_app: asyncio.Queue[dict[str, str]] = asyncio.Queue()
     from_app: asyncio.Queue[Any] = asyncio.Queue()
     running = asyncio.create_task(app({"type": "lifespan"}, to_app.get, from_app.put))
