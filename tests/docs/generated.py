@@ -15,6 +15,7 @@ from palaver.config import Settings
 from palaver.model.states import INTERRUPTED, TERMINAL, TRANSITIONS, TaskState
 from palaver.protocols.a2a.commands import Operation
 from palaver.protocols.a2a.methods import METHODS
+from tests.docs.asap_parts import ASAP_PARTS
 from tests.docs.asp_parts import ASP_PARTS
 from tests.docs.asp_vectors import VECTORS
 from tests.docs.documents import ROOT
@@ -97,6 +98,7 @@ PARTS: Final[Mapping[str, tuple[str, Callable[[], Iterator[str]]]]] = MappingPro
         "diagram": ("docs/agents.md", _diagram),
         "states": ("docs/agents.md", _states),
         "methods": ("docs/a2a.md", _methods),
+        **ASAP_PARTS,
         **ASP_PARTS,
     }
 )
