@@ -12,7 +12,7 @@ import orjson
 
 from palaver.protocols.asp.config import AudioEncoding, Framing
 from palaver.protocols.asp.errors import ErrorCategory
-from tests.spec.asp.rules import TESTS
+from tests.spec.rules import TESTS
 
 ROOT = TESTS.parent
 SPECIFICATION = ROOT / "docs" / "ASP_SPECIFICATION.md"

@@ -8,7 +8,15 @@ from itertools import groupby
 
 import pytest
 
-from tests.spec.asp.rules import TESTS, Rule, names_in, node_ids, rules
+from tests.spec.asp.rules import rules
+from tests.spec.rules import (
+    Rule,
+    named_twice,
+    node_ids,
+    unknown_tests,
+    unnamed_tests,
+    unshown,
+)
 
 OF_ASP = (
     "protocols/asp/test_*.py",
@@ -56,25 +64,17 @@ def parts(rule: Rule) -> tuple[str, str, int]:
 
 def test_every_rule_is_shown_or_is_a_known_gap() -> None:
     """A rule names at least one test, or says why there is none."""
-    assert [rule.id for rule in rules() if not rule.tests and rule.gap is None] == []
+    assert unshown(rules()) == []
 
 
 def test_every_test_that_is_named_exists() -> None:
     """A node id names a test that stands in the file."""
-    gone = []
-    for rule in rules():
-        for node_id in rule.tests:
-            file, _, name = node_id.partition("::")
-            path = TESTS / file
-            if not path.is_file() or name not in names_in(path):
-                gone.append(f"{rule.file}: {rule.id} names {node_id}")
-    assert gone == []
+    assert unknown_tests(rules()) == []
 
 
 def test_every_test_of_asp_shows_a_rule() -> None:
     """A test that no rule names either shows nothing, or shows a rule that is missing here."""
-    named = {node_id for rule in rules() for node_id in rule.tests}
-    assert sorted(node_ids(*OF_ASP) - named) == []
+    assert unnamed_tests(rules(), OF_ASP) == []
 
 
 def test_what_is_named_is_collected(pytestconfig: pytest.Config) -> None:
@@ -121,4 +121,4 @@ def test_gaps_are_those_that_are_known() -> None:
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.id)
 def test_no_rule_names_a_test_twice(rule: Rule) -> None:
     """A test stands once under a rule."""
-    assert [one for one, count in Counter(rule.tests).items() if count > 1] == []
+    assert named_twice(rule) == []
