@@ -149,11 +149,13 @@ async def test_who_is_asked() -> None:
     """Where nobody is named, the manifest says who it is; it is asked for once."""
     said = {"id": "urn:asap:agent:found", "name": "x", "version": "1"}
     said_at = json.dumps(said | {"endpoints": {"asap": "http://localhost/asap"}}).encode()
-    async with peer(plain("200 OK", said_at), well) as met:
-        async with client_of(met.url, recipient=None) as client:
-            await client.request_task("say", {})
-            await client.request_task("say", {})
-            await client.send(ArtifactNotify(artifact_id="a", task_id="t"), recipient=AGENT)
+    async with (
+        peer(plain("200 OK", said_at), well) as met,
+        client_of(met.url, recipient=None) as client,
+    ):
+        await client.request_task("say", {})
+        await client.request_task("say", {})
+        await client.send(ArtifactNotify(artifact_id="a", task_id="t"), recipient=AGENT)
     recipients = [v.request["params"]["envelope"]["recipient"] for v in met.visits[1:]]
     assert recipients == ["urn:asap:agent:found", "urn:asap:agent:found", AGENT]
 
@@ -169,9 +171,11 @@ async def test_headers(dynamic: bool) -> None:  # noqa: FBT001 -- a column of tw
         return {"Authorization": f"Bearer {count}"}
 
     fixed = {"Authorization": "Bearer 1"}
-    async with peer(plain("503 Service Unavailable"), well) as met:
-        async with client_of(met.url, headers=fresh if dynamic else fixed) as client:
-            await client.request_task("say", {})
+    async with (
+        peer(plain("503 Service Unavailable"), well) as met,
+        client_of(met.url, headers=fresh if dynamic else fixed) as client,
+    ):
+        await client.request_task("say", {})
     seen = [visit.headers["authorization"] for visit in met.visits]
     assert seen == ["Bearer 1", "Bearer 2" if dynamic else "Bearer 1"]
 
@@ -387,10 +391,12 @@ async def test_large_bodies_are_compressed(size: int, encoding: str | None) -> N
 
 async def test_a_peer_that_takes_no_compression() -> None:
     """It is asked again without, at once, and never compressed for again."""
-    async with peer(plain("415 Unsupported Media Type"), well) as met:
-        async with client_of(met.url) as client:
-            for _ in range(2):
-                await client.request_task("say", {"x": "y" * 5000})
+    async with (
+        peer(plain("415 Unsupported Media Type"), well) as met,
+        client_of(met.url) as client,
+    ):
+        for _ in range(2):
+            await client.request_task("say", {"x": "y" * 5000})
     encodings = [visit.headers.get("content-encoding") for visit in met.visits]
     assert encodings == ["gzip", None, None]
 
@@ -439,17 +445,19 @@ async def test_what_a_failure_is(step: Step, passes: bool) -> None:  # noqa: FBT
 async def test_a_probe_that_is_cancelled() -> None:
     """A request that its caller gives up makes room for the next probe."""
     circuits = Circuits(max_failures=1, open_for=0.0)
-    async with peer(drop, silence, well) as met:
-        async with client_of(met.url, circuits=circuits, attempts=1) as client:
-            with pytest.raises(AsapUnreachable):
-                await client.request_task("say", {})
-            probe = asyncio.create_task(client.request_task("say", {}))
-            await until(lambda: len(met.visits) == 2)
-            with pytest.raises(AsapUnreachable, match="is left alone"):
-                await client.request_task("say", {})
-            probe.cancel()
-            await asyncio.wait({probe})
-            assert (await client.request_task("say", {})).status is TaskStatus.COMPLETED
+    async with (
+        peer(drop, silence, well) as met,
+        client_of(met.url, circuits=circuits, attempts=1) as client,
+    ):
+        with pytest.raises(AsapUnreachable):
+            await client.request_task("say", {})
+        probe = asyncio.create_task(client.request_task("say", {}))
+        await until(lambda: len(met.visits) == 2)
+        with pytest.raises(AsapUnreachable, match="is left alone"):
+            await client.request_task("say", {})
+        probe.cancel()
+        await asyncio.wait({probe})
+        assert (await client.request_task("say", {})).status is TaskStatus.COMPLETED
 
 
 # --- delays ---

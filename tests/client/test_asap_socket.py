@@ -45,6 +45,11 @@ async def server() -> AsyncIterator[AsapServer]:
         yield server
 
 
+def socket_of(proxy: FaultProxy) -> str:
+    """Return where WebSockets go by way of a proxy."""
+    return f"ws://127.0.0.1:{proxy.port}"
+
+
 def link_of(client: Any) -> SocketLink:
     """Return the link of a client that is connected."""
     link = client._socket
@@ -153,7 +158,7 @@ async def test_sockets_that_are_reset(server: AsapServer, seed: int) -> None:
 
     async with (
         FaultProxy(server.port, fault) as proxy,
-        client_of(proxy.url, transport="websocket") as client,
+        client_of(socket_of(proxy)) as client,
     ):
         asking = (client.request_task("say", {"number": number}) for number in range(40))
         answers = await asyncio.gather(*asking)
@@ -167,7 +172,7 @@ async def test_an_answer_that_was_lost(server: AsapServer) -> None:
     """A request whose socket dropped while it was worked on is answered on the next one."""
     async with (
         FaultProxy(server.port) as proxy,
-        client_of(proxy.url, transport="websocket") as client,
+        client_of(socket_of(proxy)) as client,
     ):
         waiting = asyncio.create_task(client.request_task("say", {"gate": "a"}))
         await until(lambda: len(server.received) == 1)
@@ -240,7 +245,7 @@ async def test_reconnects_that_are_enough(server: AsapServer) -> None:
     """With a bound on sockets that fail in a row, what waits ends in an error."""
     async with (
         FaultProxy(server.port) as proxy,
-        client_of(proxy.url, transport="websocket", max_reconnects=2) as client,
+        client_of(socket_of(proxy), max_reconnects=2) as client,
     ):
         waiting = asyncio.create_task(client.request_task("say", {"gate": "a"}))
         await until(lambda: len(server.received) == 1)
@@ -261,7 +266,7 @@ async def test_a_black_hole(server: AsapServer) -> None:
 
     async with (
         FaultProxy(server.port, fault) as proxy,
-        client_of(proxy.url, transport="websocket", patience=patience) as client,
+        client_of(socket_of(proxy), patience=patience) as client,
     ):
         assert (await client.request_task("say", {"x": "y" * 300})).result == {"x": "y" * 300}
         assert proxy.connections == 2

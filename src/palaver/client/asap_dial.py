@@ -17,6 +17,8 @@ from palaver.client.transport import Patience
 __all__ = ["dial_asap"]
 
 _MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+_CLOSE_TIMEOUT: Final = 2.0
+"""Seconds for a server to answer a farewell; one that is dead keeps the next socket waiting."""
 _UNAVAILABLE: Final = frozenset({429, 500, 502, 503, 504})
 _PING_SHARE: Final = 0.6
 """Of the silence after which a socket is dead: 30 s of 50 until a ping, 20 s for its pong."""
@@ -52,7 +54,7 @@ async def dial_asap(
             open_timeout=patience.connect_timeout,
             ping_interval=silence * _PING_SHARE,
             ping_timeout=silence * (1 - _PING_SHARE),
-            close_timeout=patience.connect_timeout,
+            close_timeout=min(_CLOSE_TIMEOUT, silence),
             max_size=_MAX_MESSAGE_BYTES,
         )
     except InvalidStatus as error:

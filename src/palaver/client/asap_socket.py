@@ -53,8 +53,9 @@ _UNAUTHORIZED: Final = frozenset({4401, 4403})
 class SocketLink:
     """A WebSocket to ``url`` that comes back by itself, for as long as anybody needs it.
 
-    It is opened by the first request, and again when it was lost: as long as there are requests
-    without an answer, or somebody listens (``on_message``). In between it sleeps.
+    It is opened by the first request, which fails with it. Once it was open it is opened again when
+    it was lost: as long as there are requests without an answer, or somebody listens
+    (``on_message``). In between it sleeps.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class SocketLink:
         self._run_task: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[None] | None = None
         self._closed = False
+        self._known = False
+        """Whether it was open before: then a server that is away is waited for."""
         self._why = "it was never reached"
 
     @property
@@ -100,10 +103,10 @@ class SocketLink:
         return self._core.pending
 
     async def connect(self) -> None:
-        """See that it is open, or on its way back.
+        """See that it is open, or was and is on its way back.
 
         Raises:
-            PeerError: it sleeps, and cannot be woken.
+            PeerError: it cannot be opened for the first time.
 
         """
         if self._closed:
@@ -112,10 +115,13 @@ class SocketLink:
             loop = asyncio.get_running_loop()
             self._opened = loop.create_future()
             self._opened.add_done_callback(_seen)
+            if self._known:
+                self._opened.set_result(None)
             self._run_task = asyncio.create_task(self._run(self._opened), name="asap-socket")
         opened = self._opened
         if opened is not None:
-            await asyncio.wait({opened})
+            if not opened.done():
+                await asyncio.wait({opened})
             opened.result()
 
     async def exchange(self, envelope: Envelope, key: str | None, timeout: float) -> Envelope:  # noqa: ASYNC109
@@ -190,6 +196,7 @@ class SocketLink:
                     if not opened.done():
                         raise self._unreachable(failure) from failure
                 else:
+                    self._known = True
                     if not opened.done():
                         opened.set_result(None)
                     if await self._serve(websocket):
