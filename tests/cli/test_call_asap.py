@@ -10,7 +10,7 @@ from palaver.cli.call_asap import routed
 from palaver.errors import PeerError
 from palaver.protocols.asap.manifest import parse_manifest
 from tests.cli.conftest import Ended, Run
-from tests.conftest import Server
+from tests.conftest import Serve, Server
 
 WIRES = ["asap", "asap-ws"]
 
@@ -118,6 +118,24 @@ def test_nobody_there(run: Run, desk: Server, url: str, wire: str | None, code: 
     assert (ended.code, ended.out) == (code, "")
     (line,) = ended.err.splitlines()
     assert line.startswith("palaver: ")
+
+
+@pytest.fixture(scope="module")
+def hasty(serve: Serve) -> Server:
+    """Serve the demo agent, which tells soon of a task that it goes on."""
+    return serve("--set=asap_send_timeout=0.1")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_long_task(run: Run, hasty: Server, wire: str) -> None:
+    """A task that goes on after its request was answered is followed to its end."""
+    ended = run("call", hasty.url, "count 9", "--wire", wire)
+    assert ended == Ended(0, "1 2 3 4 5 6 7 8 9\n", "")
+    lines = run("call", hasty.url, "count 9", "--wire", wire, "--json").out.splitlines()
+    kinds = [json.loads(line)["type"] for line in lines]
+    assert kinds.count("TaskResponse") == 1
+    assert json.loads(lines[-1])["result"] == {"text": "1 2 3 4 5 6 7 8 9"}
+    assert ("TaskUpdate" in kinds) == (wire == "asap-ws")
 
 
 @pytest.mark.parametrize(

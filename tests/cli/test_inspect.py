@@ -77,16 +77,34 @@ def test_json(run: Run, desk: Server) -> None:
     }
 
 
+_SAID = {
+    "/.well-known/agent.json": (
+        b'{"name":"[bold]old","url":"http://127.0.0.1:1/","capabilities":{},"skills":[]}'
+    ),
+    "/.well-known/asap/manifest.json": json.dumps(
+        {
+            "id": "urn:asap:agent:old",
+            "name": "[bold]old",
+            "version": "1",
+            "description": "Speaks [red]one wire",
+            "capabilities": {"streaming": True, "skills": [{"id": "echo"}]},
+            "endpoints": {"asap": "http://127.0.0.1:1/asap"},
+            "auth": {"schemes": ["bearer"]},
+        }
+    ).encode(),
+}
+
+
 class _Peer(BaseHTTPRequestHandler):
     readiness: int | None = None
+    said = "/.well-known/agent.json"
 
     def do_GET(self) -> None:
-        """Answer with a card of 0.1, and with the readiness of the day."""
-        card = b'{"name":"[bold]old","url":"http://127.0.0.1:1/","capabilities":{},"skills":[]}'
-        if self.path == "/.well-known/agent.json":
+        """Answer with a card of 0.1 or a manifest, and with the readiness of the day."""
+        if self.path == self.said:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(card)
+            self.wfile.write(_SAID[self.path])
         elif self.path == "/readyz" and self.readiness is None:
             self.connection.close()
         else:
@@ -127,3 +145,24 @@ def test_the_readiness_of_a_peer(
     assert "calls (ASP)" not in text
     assert "(ASAP)" not in text
     assert text.startswith("[bold]old : \nstreaming: no; ")
+
+
+def test_an_agent_that_speaks_asap_alone(
+    run: Run, peer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer without a card is shown by its manifest, at the address of any of its endpoints."""
+    monkeypatch.setattr(_Peer, "readiness", 200)
+    monkeypatch.setattr(_Peer, "said", "/.well-known/asap/manifest.json")
+    endpoint = f"{peer.replace('http', 'ws')}/asap/ws"
+    shown = json.loads(run("inspect", endpoint, "--json").out)
+    assert (shown["name"], shown["version"], shown["streaming"]) == ("[bold]old", "1", True)
+    assert shown["interfaces"] == []
+    assert [skill["id"] for skill in shown["skills"]] == ["echo"]
+    assert shown["asap"]["id"] == "urn:asap:agent:old"
+    assert shown["asap"]["auth"] == {"schemes": ["bearer"], "oauth2": None}
+    assert shown["asap"]["health"] is None
+    text = run("inspect", peer).out
+    assert text.startswith("[bold]old 1: Speaks [red]one wire\nstreaming: yes; readiness: ready\n")
+    for words in ("urn:asap:agent:old", "echo", "bearer", "none", "unknown"):
+        assert words in text
+    assert "A2A" not in text
