@@ -36,6 +36,7 @@ _FLAGS: Final = frozenset({"host", "port", "asp_port", "store", "insecure"})
 """Settings that `palaver serve` has a flag for."""
 Seconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=100_000_000)]
+PerSecond = Annotated[float, Field(gt=0, le=100_000_000, allow_inf_nan=False)]
 _LIMITS: Final = Limits()
 _ASAP: Final = AsapLimits()
 _REPLAY: Final = ReplayLimits()
@@ -179,7 +180,7 @@ class Settings(BaseSettings):
     asap_max_waiting: Count = Field(
         _ASAP.max_waiting, description="Requests of one WebSocket that wait for their turn"
     )
-    asap_max_rate: Seconds | None = Field(
+    asap_max_rate: PerSecond | None = Field(
         _ASAP.max_rate, description="Messages a second that are read from one WebSocket"
     )
     asap_max_burst: Count = Field(

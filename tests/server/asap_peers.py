@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.server.raw import Answer, post, send
 
@@ -111,8 +112,9 @@ class Peer:
     async def closed(self) -> tuple[int | None, str | None]:
         """Return how the server closes; what comes before is kept."""
         async with asyncio.timeout(TIMEOUT):
-            async for text in self.socket:
-                self.told.append(json.loads(text))
+            with suppress(ConnectionClosed):
+                while True:
+                    self.told.append(json.loads(await self.socket.recv()))
         return self.socket.close_code, self.socket.close_reason
 
 

@@ -294,6 +294,14 @@ async def test_envelopes_are_compressed_for_who_offers_it(server: Server) -> Non
             assert payload_of(frame)["result"]["text"] == text.strip()
 
 
+async def test_what_inflates_to_too_much_is_not_taken(server: Server) -> None:
+    """A message of 17 KB that holds 17 MB closes the socket with 1009 (RFC 6455 7.4.1)."""
+    offer = [ClientPerMessageDeflateFactory()]
+    async with dialled(server.port, extensions=offer) as peer:
+        await peer.socket.send(" " * 17 * 1024 * 1024)
+        assert (await peer.closed())[0] == 1009
+
+
 async def test_calls_of_asp_are_not_compressed(server: Server) -> None:
     """Audio gets no smaller: the offer is left out there."""
     offer = [ClientPerMessageDeflateFactory()]

@@ -59,6 +59,7 @@ class AsapMetrics:
             "duplicate_requests", "Requests that came again on WebSockets, and were not begun again"
         )
         self._sockets = Gauge("asap_websockets", "Open WebSockets", registry=registry)
+        self._done: dict[PayloadType | None, tuple[Counter, Counter, Histogram]] = {}
         began = time.monotonic()
         Gauge(
             "asap_process_uptime_seconds", "Since this server was made", registry=registry
@@ -66,10 +67,18 @@ class AsapMetrics:
 
     def answered(self, kind: PayloadType | None, seconds: float) -> None:
         """Count a request that was answered by an envelope."""
-        name = _named(kind)
-        self._requests.labels(name, "success").inc()
-        self._success.labels(name).inc()
-        self._duration.labels(name, "success").observe(seconds)
+        done = self._done.get(kind)
+        if done is None:  # looked up once: by its labels it takes as long as parsing a request
+            name = _named(kind)
+            done = self._done[kind] = (
+                self._requests.labels(name, "success"),
+                self._success.labels(name),
+                self._duration.labels(name, "success"),
+            )
+        requests, success, duration = done
+        requests.inc()
+        success.inc()
+        duration.observe(seconds)
 
     def refused(
         self, kind: PayloadType | None, error: errors.AsapError, seconds: float = 0.0

@@ -212,10 +212,7 @@ class AsapSocket:
             self._server.take(self, event)
 
     def _go_on(self) -> None:
-        """Say what was decided, and read what had to wait for it."""
-        if self._busy:
-            return
-        self._flush()
+        """Read what had to wait for an answer. The answers of one turn are sent in one piece."""
         if not self._readable.is_set():
             self._read()
 
