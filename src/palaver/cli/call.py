@@ -61,23 +61,12 @@ def call(
     A connection that drops is taken up again where it broke. With --task and no TEXT, an earlier
     task is followed, behind event --after or from how it stands now.
     """
-    if wire is not None and wire not in _WIRES and wire not in _ASAP:
-        message = f"--wire {wire}: choose one of {', '.join((*_WIRES, *_ASAP))}"
-        raise ConfigError(message)
-    if text is None and task is None:
-        message = "say something (TEXT), or name a task to follow (--task)"
-        raise ConfigError(message)
-    if after is not None and (task is None or text is not None):
-        message = "--after goes with --task, and without TEXT"
-        raise ConfigError(message)
     if wire is None and url.partition("://")[0] in {"ws", "wss"}:
         wire = "asap-ws"
+    _check(wire, text, task, after)
     configure_logging("error")
     if wire is not None and wire in _ASAP:
-        if text is None:
-            message = f"--wire {wire} goes with TEXT: an earlier task is followed over A2A"
-            raise ConfigError(message)
-        saying = Saying(text, task, conversation)
+        saying = Saying(text or "", task, conversation)
         show: AsapTranscript = AsapJson() if json else AsapText()
         prompt = None if json or not sys.stdin.isatty() else _prompt
         code = asyncio.run(converse(url, _ASAP[wire], saying, give_up_after, show, prompt))
@@ -88,6 +77,27 @@ def call(
         code = asyncio.run(_converse(url, wire, wanted, patience, transcript))
     if code is not Exit.DONE:
         raise typer.Exit(code)
+
+
+def _check(wire: str | None, text: str | None, task: str | None, after: int | None) -> None:
+    """See that what is wanted goes together.
+
+    Raises:
+        ConfigError: it does not.
+
+    """
+    if wire is not None and wire not in _WIRES and wire not in _ASAP:
+        message = f"--wire {wire}: choose one of {', '.join((*_WIRES, *_ASAP))}"
+        raise ConfigError(message)
+    if text is None and task is None:
+        message = "say something (TEXT), or name a task to follow (--task)"
+        raise ConfigError(message)
+    if after is not None and (task is None or text is not None):
+        message = "--after goes with --task, and without TEXT"
+        raise ConfigError(message)
+    if text is None and wire in _ASAP:
+        message = f"--wire {wire} goes with TEXT: an earlier task is followed over A2A"
+        raise ConfigError(message)
 
 
 async def _converse(

@@ -25,6 +25,7 @@ from palaver.client.transport import Patience, http_client
 from palaver.engine.clock import new_id, wall_clock
 from palaver.errors import PeerError
 from palaver.model.ids import IdSource
+from palaver.protocols.asap.client_connection import CONFIRMED
 from palaver.protocols.asap.errors import AsapError
 from palaver.protocols.asap.limits import Limits
 from palaver.protocols.asap.manifest import Manifest
@@ -224,16 +225,18 @@ class AsapClient:
             recipient = self._recipient = (await self.manifest()).id
         spelling = self._spelling or Spelling.CAMEL
         extensions = options.get("extensions")
+        kind = payload_type_of(payload)
         envelope = Envelope(
             id=self.settings.ids("env"),
             asap_version=ASAP_VERSION,
             timestamp=moment(wall_clock()),
             sender=self.sender,
             recipient=recipient,
-            payload_type=spelled(payload_type_of(payload), spelling),
+            payload_type=spelled(kind, spelling),
             payload=payload.wire(),
             correlation_id=correlation_id,
             trace_id=options.get("trace_id"),
+            requires_ack=self.transport == "websocket" and kind in CONFIRMED,
             extensions=None if extensions is None else dict(extensions),
         )
         key, timeout = options.get("idempotency_key"), options.get("timeout", _TIMEOUT)
@@ -246,7 +249,7 @@ class AsapClient:
             spelling = Spelling.DOTTED
             changed = {
                 "id": self.settings.ids("env"),
-                "payload_type": spelled(payload_type_of(payload), spelling),
+                "payload_type": spelled(kind, spelling),
             }
             answer = await self._exchange(envelope.model_copy(update=changed), key, timeout)
         self._spelling = spelling

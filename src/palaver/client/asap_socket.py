@@ -7,7 +7,6 @@ for its own future, so that answers may come in any order, and one that is slow 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from typing import Final
 
@@ -19,6 +18,7 @@ from palaver.client.asap_dial import dial_asap
 from palaver.client.asap_errors import AsapRefused, AsapUnreachable, raised
 from palaver.client.asap_http import Headers, headers_of
 from palaver.client.asap_pushes import OnMessage, Pushes
+from palaver.client.asap_writer import SocketWriter
 from palaver.client.asp_dial import Unanswered, shown
 from palaver.client.transport import Patience
 from palaver.engine.clock import new_id, wall_clock
@@ -28,11 +28,9 @@ from palaver.protocols.asap.client_connection import ClientConnection
 from palaver.protocols.asap.connection import Misuse
 from palaver.protocols.asap.events import (
     ClientEvent,
-    Close,
     ErrorReceived,
     FrameIgnored,
     GaveUp,
-    Output,
     Pushed,
     ReplyReceived,
     RequestFailed,
@@ -44,8 +42,6 @@ __all__ = ["OnMessage", "SocketLink"]
 
 _log = structlog.get_logger("palaver.client")
 _CLOSE_TIMEOUT: Final = 2.0
-_MAX_UNSENT: Final = 1024
-"""Frames that wait to be sent before no more are read: what a peer makes us answer."""
 _TOO_LARGE: Final = 1009
 _UNAUTHORIZED: Final = frozenset({4401, 4403})
 
@@ -78,9 +74,6 @@ class SocketLink:
         self._compress = compress
         self._wake = asyncio.Event()
         self._core = ClientConnection(limits, new_id=ids, on_output=self._wake.set)
-        self._unsent: deque[Output] = deque()
-        self._progress = asyncio.Event()
-        self._writes = False
         self._waiting: dict[str, asyncio.Future[Envelope]] = {}
         self._pushes = Pushes(on_message, self._pushed)
         self._clock = _Clock()
@@ -241,22 +234,19 @@ class SocketLink:
         heard = False
         self._happened(self._core.connected(self._clock.now()))
         self._watch()
-        self._wake.set()
-        writer = asyncio.create_task(self._write(websocket), name="asap-socket-writes")
+        writer = SocketWriter(websocket, self._core, self._wake, self._patience.silence_timeout)
         try:
             while True:
                 data = await websocket.recv()
                 heard = True
                 self._receive(data)
                 await self._pushes.room()
-                await self._room()
+                await writer.room()
         except ConnectionClosed:
             pass
         finally:
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await writer.close()
             self._core.connection_lost(self._clock.now())
-            self._unsent.clear()
             await _shut(websocket)
         self._note_end(websocket)
         return heard
@@ -268,40 +258,6 @@ class SocketLink:
         else:
             self._happened(self._core.receive_binary(data, now))
         self._watch()
-
-    async def _write(self, websocket: WebSocket) -> None:
-        self._writes = True
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                self._unsent.extend(self._core.take_output())
-                while self._unsent:
-                    await self._put(websocket, self._unsent[0])
-                    self._unsent.popleft()
-                    self._progress.set()
-        except ConnectionClosed:
-            return  # whoever reads finds out
-        except BaseException:
-            websocket.transport.abort()  # also where it took nothing for too long
-            raise
-        finally:
-            self._writes = False
-            self._progress.set()
-
-    async def _put(self, websocket: WebSocket, output: Output) -> None:
-        if isinstance(output, Close):
-            await websocket.close(output.code, output.reason)
-            return
-        async with asyncio.timeout(self._patience.silence_timeout):
-            await websocket.send(output)
-
-    async def _room(self) -> None:
-        """Wait while what a peer makes us answer piles up."""
-        self._unsent.extend(self._core.take_output())
-        while len(self._unsent) > _MAX_UNSENT and self._writes:
-            self._progress.clear()
-            await self._progress.wait()
 
     @property
     def _needed(self) -> bool:
