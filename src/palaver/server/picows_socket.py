@@ -189,7 +189,8 @@ class PicowsSocket(WSListener):
                 self._fail(error)
             else:
                 if not taken:
-                    self._add(data, frame.payload_size)
+                    self._behind = True
+                    self._inbox.add(data, frame.payload_size)
         else:
             self._take(transport, frame, kind)
         if frame.last_in_buffer and self._inbox.has_news:
@@ -212,7 +213,8 @@ class PicowsSocket(WSListener):
         self._inbox.put_nowait(_end_of(_GONE, ""))
         if self.on_lost is not None:
             self.on_lost()
-        self._let_go()
+        if self._task is None:
+            self._on_over(self)
 
     def pause_writing(self) -> None:
         """Let the application wait, and see whether the client goes on taking."""
@@ -248,11 +250,8 @@ class PicowsSocket(WSListener):
                 self._close(bad.code.value, bad.reason, timeout=_LINGER)
             else:
                 if message is not None:
-                    self._add(message, self._fragments.size)
-
-    def _add(self, message: Message, size: int) -> None:
-        self._behind = True
-        self._inbox.add(message, size)
+                    self._behind = True
+                    self._inbox.add(message, self._fragments.size)
 
     def _tell(self) -> None:
         """Tell the application of messages, if some have come."""
@@ -301,11 +300,8 @@ class PicowsSocket(WSListener):
         finally:
             self._close(WSCloseCode.OK.value)
             self._task = None
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._lost and self._task is None:
-            self._on_over(self)
+            if self._lost:
+                self._on_over(self)
 
     def _fail(self, error: Exception) -> None:
         """Hand nothing on any more."""

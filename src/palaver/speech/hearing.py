@@ -395,23 +395,21 @@ class AudioBuffer:
 
     def _tell(self, events: Sequence[Heard], start: int | None = None, end: int = 0) -> None:
         """Tell events; an utterance has the audio from ``start`` to ``end``, where that is said."""
+        # Where media time 0 would stand in the audio, by the frame that is judged.
+        origin = self._at - self._frame * self._frame_samples
         for event in events:
             if isinstance(event, SpeechStarted):
-                self._utterance_at = self._position(event.start_ms - event.prefix_ms)
+                self._utterance_at = origin + (event.start_ms - event.prefix_ms) * self._per_ms
             elif isinstance(event, SpeechEnded) and self._keep_audio and not event.discarded:
                 if start is None:
                     start = self._utterance_at
-                    end = self._position(min(event.end_ms + TAIL_MS, event.at_ms))
+                    end = origin + min(event.end_ms + TAIL_MS, event.at_ms) * self._per_ms
                 audio = self._kept.samples(start, end).astype("<i2").tobytes()
                 event = replace(event, audio=audio)  # noqa: PLW2901 # the same, with its audio
                 start = None
             self._events.append(event)
         if events and not self.endpointer.speaking:
             self._trim()
-
-    def _position(self, media_ms: int) -> int:
-        """Return where a media time near the frame that is judged stands in the audio."""
-        return self._at + media_ms * self._per_ms - self._frame * self._frame_samples
 
     def _trim(self) -> None:
         """Let go of the audio that no utterance can need."""
