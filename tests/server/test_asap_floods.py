@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from palaver import Agent, Turn
 from tests.conftest import Serve, Server
 from tests.server.agents import agent, gates
 from tests.server.asap_peers import (
@@ -75,6 +76,31 @@ async def test_a_client_that_reads_nothing_is_not_read_on(fast: Server) -> None:
         async with asyncio.timeout(20):
             for _ in range(sent):
                 assert "result" in json.loads(await peer.socket.recv())
+
+
+async def test_a_client_that_takes_no_answers_is_dropped() -> None:
+    """Once 16 MB wait for it, the socket ends; the answers are to be had on the next one."""
+    large = Agent("desk", version="1.0.0")
+
+    @large.skill("say", default=True)
+    async def say(_turn: Turn) -> str:
+        """Say a megabyte."""
+        return "x" * 1_000_000
+
+    async with hosting(agents=(large,)) as host:
+        async with dialled(host.port) as deaf:
+            deaf.socket.transport.pause_reading()
+            for number in range(64):
+                await deaf.say(envelope(id=f"large-{number}"))
+            async with asyncio.timeout(20):
+                while await host.ask(lambda: bool(host.app.peers._sockets)):
+                    pass
+            deaf.socket.transport.abort()
+        async with dialled(host.port) as peer:
+            for number in (0, 63):
+                answer = payload_of(await peer.ask(envelope(id=f"large-{number}")))
+                assert len(answer["result"]["text"]) == 1_000_000
+        assert host.app.engine.open_tasks == 0
 
 
 async def test_more_calls_than_may_wait_are_refused() -> None:

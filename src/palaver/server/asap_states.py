@@ -38,7 +38,14 @@ async def state_at(storage: Storage, task: Task, asked: StateQuery | StateRestor
     try:
         return await _folded(storage, task.id, version)
     except CursorExpired:
-        pass
+        return await _kept(storage, task, asked, version)
+    except NotFound:  # forgotten since it was looked up
+        raise _no_version(task, asked) from None
+
+
+async def _kept(
+    storage: Storage, task: Task, asked: StateQuery | StateRestore, version: int
+) -> Task:
     try:
         return task_from_data(await storage.states.load(task.id, version))
     except NotFound:
@@ -49,7 +56,10 @@ async def _folded(storage: Storage, task_id: str, version: int) -> Task:
     folding = Fold()
     at = 0
     while at < version:
-        for event in await storage.events.read(task_id, at, min(_PAGE, version - at)):
+        events = await storage.events.read(task_id, at, min(_PAGE, version - at))
+        if not events:
+            raise NotFound(f"task {task_id!r} has no event behind {at}")
+        for event in events:
             folding.apply(task_id, event)
             at = event.seq
     return folding.task
