@@ -19,6 +19,8 @@ __all__ = ["ENCODINGS", "BadCompression", "UnknownEncoding", "inflate"]
 
 _STEP: Final = 64 * 1024
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_MAX_MEMBERS: Final = 1_000
+"""Members of one gzip: an empty one has 20 bytes, and costs as much as a full one to begin."""
 
 
 class UnknownEncoding(PalaverError):
@@ -50,23 +52,33 @@ def inflate(encoding: str, data: bytes, max_bytes: int) -> bytes:
 
 def _gunzip(data: bytes, max_bytes: int) -> bytes:
     """Inflate one member of gzip after the other (RFC 1952 2.2)."""
-    plain = bytearray()
-    rest = data
-    while rest:
-        member = zlib.decompressobj(_GZIP)
-        try:
-            while not member.eof:
-                piece = member.decompress(rest, _STEP)
-                rest = member.unconsumed_tail
-                _extend(plain, piece, max_bytes)
-                if not piece and not rest and not member.eof:
-                    raise _damaged("gzip", "it is cut off")
-        except zlib.error as error:
-            raise _damaged("gzip", str(error)) from None
-        rest = member.unused_data
     if not data:
         raise _damaged("gzip", "it is empty")
-    return bytes(plain)
+    plain = bytearray()
+    view = memoryview(data)
+    at = 0
+    for _ in range(_MAX_MEMBERS):
+        try:
+            at = _gunzip_member(view, at, plain, max_bytes)
+        except zlib.error as error:
+            raise _damaged("gzip", str(error)) from None
+        if at == len(view):
+            return bytes(plain)
+    raise _damaged("gzip", f"it has more than {_MAX_MEMBERS} members")
+
+
+def _gunzip_member(view: memoryview, at: int, plain: bytearray, max_bytes: int) -> int:
+    """Add what the member that begins ``at`` holds to ``plain``; return where it ends."""
+    member = zlib.decompressobj(_GZIP)
+    while not member.eof:
+        # In steps: what zlib leaves of a piece is copied each time.
+        piece = view[at : at + _STEP]
+        made = member.decompress(piece, _STEP)
+        _extend(plain, made, max_bytes)
+        if not piece and not made and not member.eof:
+            raise _damaged("gzip", "it is cut off")
+        at += len(piece) - len(member.unconsumed_tail) - len(member.unused_data)
+    return at
 
 
 def _unbrotli(data: bytes, max_bytes: int) -> bytes:

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeAlias
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from palaver.errors import InvalidId
@@ -27,6 +35,7 @@ __all__ = [
     "Timestamp",
     "Uri",
     "Word",
+    "at_most",
     "check_note",
     "moment",
     "write_time",
@@ -37,6 +46,9 @@ MAX_MEMBERS: Final = 10_000
 
 MAX_TEXT: Final = 10 * 1024 * 1024
 """Characters of a text; what a whole body may hold is the shell's limit."""
+
+MAX_STRANGE: Final = 256
+"""Members of an object whose members are named here. Each of a million would be an error."""
 
 MAX_NOTE: Final = 64 * 1024
 """Bytes of an object beside the work: a config, extensions, metrics, progress."""
@@ -130,10 +142,31 @@ Object: TypeAlias = Annotated[dict[str, Any], Field(max_length=MAX_MEMBERS)]
 Note: TypeAlias = Annotated[dict[str, Any], Field(max_length=256), AfterValidator(check_note)]
 
 
+def at_most(most: int) -> BeforeValidator:
+    """Return what refuses an array with more items before any of them is looked at."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list) and len(value) > most:
+            raise PydanticCustomError(
+                "too_long", "must hold at most {max_length} items", {"max_length": most}
+            )
+        return value
+
+    return BeforeValidator(check)
+
+
 class AsapModel(BaseModel):
     """Frozen; a member that it does not know is an error (spec §2)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_members(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len(value) > MAX_STRANGE:
+            text = "must hold at most {max_length} members"
+            raise PydanticCustomError("too_many", text, {"max_length": MAX_STRANGE})
+        return value
 
     def wire(self) -> dict[str, Any]:
         """Return the members as JSON has them; those that are ``None`` are left out."""

@@ -23,6 +23,8 @@ from palaver.model.events import ArtifactUpdated, MessageReceived, StatusChanged
 from palaver.model.states import INTERRUPTED, TERMINAL, TaskState
 from palaver.model.task import Task
 from palaver.protocols.asap import messages
+from palaver.protocols.asap.errors import InputInvalid
+from palaver.protocols.asap.fields import MAX_TEXT
 from palaver.protocols.asap.messages import (
     ArtifactNotify,
     Envelope,
@@ -153,13 +155,24 @@ def answer_message(payload: MessageSend) -> Message:
     """Return what a peer says in a task.
 
     Whoever sends it is the caller here: its own ``role`` is kept in the metadata.
+
+    Raises:
+        InputInvalid: its templates, filled in, are longer than a text may be.
+
     """
-    parts = tuple(_said(part) for part in payload.parts) or (TextPart(""),)
+    room = MAX_TEXT
+    parts: list[Part] = []
+    for one in payload.parts:
+        part = _said(one, room)
+        if isinstance(one, messages.TemplatePart) and isinstance(part, TextPart):
+            room -= len(part.text)
+        parts.append(part)
+    parts = parts or [TextPart("")]
     metadata = {"asap": {"sender": payload.sender, "role": payload.role}}
-    return Message(id=payload.message_id, role="user", parts=parts, metadata=metadata)
+    return Message(id=payload.message_id, role="user", parts=tuple(parts), metadata=metadata)
 
 
-def _said(part: str | messages.Part) -> Part:
+def _said(part: str | messages.Part, room: int) -> Part:
     match part:
         case messages.DataPart():
             known = None if part.schema_uri is None else {"schema_uri": part.schema_uri}
@@ -172,21 +185,33 @@ def _said(part: str | messages.Part) -> Part:
         case messages.ResourcePart():
             return FilePart(uri=part.resource_uri)
         case messages.TemplatePart():
-            return TextPart(_filled_in(part))
+            return TextPart(_filled_in(part, room))
     return TextPart(part if isinstance(part, str) else part.content)
 
 
 _VARIABLE: Final = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 
-def _filled_in(part: messages.TemplatePart) -> str:
-    """Return the text with its variables in place; a name without a value stays as it is."""
+def _filled_in(part: messages.TemplatePart, room: int) -> str:
+    """Return the text with its variables in place; a name without a value stays as it is.
 
-    def value(match: re.Match[str]) -> str:
+    A short template can ask for a long value a hundred thousand times: at most ``room`` characters
+    are made.
+    """
+    pieces: list[str] = []
+    at = 0
+    for match in _VARIABLE.finditer(part.template):
         found = part.variables.get(match[1], match[0])
-        return found if isinstance(found, str) else orjson.dumps(found).decode()
-
-    return _VARIABLE.sub(value, part.template)
+        value = found if isinstance(found, str) else orjson.dumps(found).decode()
+        pieces += (part.template[at : match.start()], value)
+        room -= len(pieces[-2]) + len(value)
+        at = match.end()
+        if room < 0:
+            break
+    pieces.append(part.template[at:])
+    if room < len(pieces[-1]):
+        raise InputInvalid(f"templates make at most {MAX_TEXT} characters of text, filled in")
+    return "".join(pieces)
 
 
 # --- model → ASAP ----------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from palaver.protocols.asap.fields import (
     Timestamp,
     Uri,
     Word,
+    at_most,
     check_note,
     moment,
     write_time,
@@ -215,7 +216,7 @@ class TaskConfig(AsapModel):
     state_mode: Literal["snapshot", "event-sourced"] | None = None
     event_retention_hours: Annotated[float | None, Field(ge=0, le=2**53)] = None
     callback_url: Uri | None = None
-    callback_events: Annotated[tuple[Word, ...] | None, Field(max_length=64)] = None
+    callback_events: Annotated[tuple[Word, ...] | None, Field(max_length=64), at_most(64)] = None
     callback_secret: Annotated[str | None, Field(max_length=1024, repr=False)] = None
     broker: Note | None = None
     model: Word | None = None
@@ -286,7 +287,7 @@ class MessageSend(AsapModel):
     message_id: Id
     sender: AgentUrn
     role: Literal["user", "assistant", "system"]
-    parts: Annotated[tuple[SentPart, ...], Field(max_length=MAX_PARTS)]
+    parts: Annotated[tuple[SentPart, ...], Field(max_length=MAX_PARTS), at_most(MAX_PARTS)]
 
 
 class StateQuery(AsapModel):
