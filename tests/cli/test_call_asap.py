@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 
-from palaver.cli.call_asap import routed
+from palaver.cli.asap_transcript import AsapJson, AsapText
+from palaver.cli.call_asap import Saying, converse, routed
+from palaver.cli.exits import Exit
+from palaver.client.asap_errors import AsapUnreachable
 from palaver.errors import PeerError
 from palaver.protocols.asap.manifest import parse_manifest
+from palaver.protocols.asap.messages import Envelope, TaskResponse, moment
 from tests.cli.conftest import Ended, Run
+from tests.client.asap_server import reply_frame
+from tests.client.peers import Visit, drop, peer
 from tests.conftest import Serve, Server
 
 WIRES = ["asap", "asap-ws"]
+
+
+class Kept:
+    """Keeps what comes."""
+
+    def __init__(self) -> None:
+        self.answers: list[TaskResponse] = []
+
+    def push(self, envelope: Envelope) -> None:
+        """Keep nothing."""
+
+    def answer(self, response: TaskResponse) -> None:
+        """Keep the answer."""
+        self.answers.append(response)
+
+
+async def manifest_of_one(visit: Visit) -> None:
+    """Say that there is one skill."""
+    said = {
+        "id": "urn:asap:agent:a",
+        "name": "a",
+        "version": "1",
+        "capabilities": {"skills": [{"id": "echo"}]},
+        "endpoints": {"asap": "http://localhost/asap"},
+    }
+    await visit.answer(json.dumps(said).encode())
+
+
+async def working(visit: Visit) -> None:
+    """Say that the task goes on."""
+    await visit.answer(reply_frame(json.dumps(visit.request), status="working").encode())
+
+
+async def done(visit: Visit) -> None:
+    """Tell the state of a task that is done."""
+    state = {"data": {"result": {"text": "made"}}}
+    frame = reply_frame(json.dumps(visit.request), status="completed", final_state=state)
+    await visit.answer(frame.encode())
 
 
 def socket_of(desk: Server) -> str:
@@ -136,6 +182,93 @@ def test_a_long_task(run: Run, hasty: Server, wire: str) -> None:
     assert kinds.count("TaskResponse") == 1
     assert json.loads(lines[-1])["result"] == {"text": "1 2 3 4 5 6 7 8 9"}
     assert ("TaskUpdate" in kinds) == (wire == "asap-ws")
+
+
+def test_a_conversation_with_somebody(desk: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where somebody can be asked, the question is answered, and the task goes on."""
+
+    async def somebody() -> str:
+        return "Monday"
+
+    show, asked = AsapText(), Saying("ask")
+    code = asyncio.run(converse(desk.url, "http", asked, 10.0, show, somebody))
+    assert code is Exit.DONE
+    said = capsys.readouterr()
+    assert said.out == "You said Monday.\n"
+    assert said.err.startswith("Which day?\n")
+
+
+async def test_following_a_task_of_a_peer_that_drops() -> None:
+    """Between the answers about a task the peer may be away for a while."""
+    transcript = Kept()
+    steps = (manifest_of_one, working, drop, working, drop, done)
+    async with asyncio.timeout(20), peer(*steps) as met:
+        code = await converse(met.url, "http", Saying("hi"), 10.0, transcript)
+    assert code is Exit.DONE
+    assert [answer.result for answer in transcript.answers] == [{"text": "made"}]
+    asked = [visit.request["params"]["envelope"]["payload_type"] for visit in met.visits[1:]]
+    assert asked == ["TaskRequest", *["StateQuery"] * 4]
+
+
+async def test_following_a_task_of_a_peer_that_is_gone() -> None:
+    """A peer that stays away for longer than it may is lost."""
+    async with asyncio.timeout(20), peer(manifest_of_one, working, drop) as met:
+        with pytest.raises(AsapUnreachable):
+            await converse(met.url, "http", Saying("hi"), 0.3, Kept())
+
+
+@pytest.mark.parametrize(
+    ("response", "out", "err"),
+    [
+        (TaskResponse(task_id="t", status="completed"), "", ""),
+        (TaskResponse(task_id="t", status="completed", result={"text": ""}), "", ""),
+        (TaskResponse(task_id="t", status="completed", result={"n": 1}), '{"n":1}\n', ""),
+        (TaskResponse(task_id="t", status="completed", result={"text": "a\n"}), "a\n", ""),
+        (TaskResponse(task_id="t", status="cancelled"), "", "(cancelled)\n"),
+        (TaskResponse(task_id="t", status="failed", result={"error": "no"}), "", "no\n"),
+        (
+            TaskResponse(task_id="t", status="input_required", result={"input_request": 7}),
+            "",
+            "(the agent asks for input)\n(answer with --task t --wire asap)\n",
+        ),
+    ],
+)
+def test_answers_of_other_peers(
+    response: TaskResponse, out: str, err: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a peer leaves out or says in another way is shown as well as it can be."""
+    AsapText().answer(response)
+    assert capsys.readouterr() == (out, err)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "err"),
+    [
+        ("TaskUpdate", {"progress": {"message": "half"}}, "half\n"),
+        ("TaskUpdate", {"progress": {"message": 7}}, ""),
+        ("TaskUpdate", {"update_type": "odd"}, ""),
+        ("ArtifactNotify", {}, ""),
+        ("Later", {}, ""),
+    ],
+)
+def test_news_of_other_peers(
+    kind: str, payload: dict[str, Any], err: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is pushed is shown where it says how far the task is, and ends nothing."""
+    told = {"task_id": "t", "update_type": "progress", "status": "working", **payload}
+    envelope = Envelope(
+        id="e",
+        asap_version="0.1",
+        timestamp=moment(0.0),
+        sender="urn:asap:agent:a",
+        recipient="urn:asap:agent:b",
+        payload_type=kind,
+        payload=told,
+    )
+    AsapText().push(envelope)
+    assert capsys.readouterr() == ("", err)
+    AsapJson().push(envelope)
+    assert json.loads(capsys.readouterr().out) == {"type": kind, **told}
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,11 @@ from palaver.client.asap_socket import SocketLink
 from palaver.client.transport import Patience
 from palaver.observability.logging import configure_logging
 from palaver.protocols.asap.limits import Limits
-from palaver.protocols.asap.messages import Envelope, TaskStatus
+from palaver.protocols.asap.messages import Envelope, TaskStatus, moment
 from palaver.testing.fault_proxy import Fault, FaultProxy
 from tests.client.asap_server import (
+    AGENT,
+    HASTY,
     AsapServer,
     asap_server,
     client_of,
@@ -43,6 +45,19 @@ async def server() -> AsyncIterator[AsapServer]:
     """Serve ASAP."""
     async with asap_server() as server:
         yield server
+
+
+def request() -> Envelope:
+    """Return some request."""
+    return Envelope(
+        id="e",
+        asap_version="0.1",
+        timestamp=moment(0.0),
+        sender=AGENT,
+        recipient=AGENT,
+        payload_type="StateQuery",
+        payload={"task_id": "t"},
+    )
 
 
 def socket_of(proxy: FaultProxy) -> str:
@@ -283,6 +298,50 @@ async def test_nobody_there() -> None:
                 pass
 
 
+async def test_a_server_that_says_nothing_at_first() -> None:
+    """A handshake that takes too long ends with the request that it is for."""
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        link = SocketLink(f"ws://127.0.0.1:{port}", HASTY, Limits())
+        with pytest.raises(AsapUnreachable, match=r"did not answer within 0\.05 s: it was never"):
+            await link.exchange(request(), None, 0.05)
+        await link.close()
+        with pytest.raises(AsapUnreachable, match="the client is closed"):
+            await link.connect()
+
+
+async def test_a_server_that_takes_nothing() -> None:
+    """A socket on which nothing can be sent is left; what was to be sent goes to the next one."""
+    gate = asyncio.Event()
+    sockets = 0
+    patience = Patience(first_delay=0.01, max_delay=0.02, connect_timeout=2.0, silence_timeout=0.2)
+
+    async def answer(socket: Socket) -> None:
+        nonlocal sockets
+        sockets += 1
+        if sockets == 1:
+            socket.transport.pause_reading()
+            await gate.wait()
+        async for data in socket:
+            await socket.send(reply_frame(str(data)))
+
+    large = {"x": "y" * 4_000_000}
+    async with (
+        listening(answer) as port,
+        client_of(f"ws://127.0.0.1:{port}", patience=patience) as client,
+    ):
+        asking = (client.request_task("say", large) for _ in range(4))
+        answers = await asyncio.gather(*asking)
+        gate.set()
+    assert {answer.status for answer in answers} == {TaskStatus.COMPLETED}
+    assert sockets == 2
+
+
 async def test_closing_with_requests_under_way(server: AsapServer) -> None:
     """Requests without an answer end when the client is closed, and nothing can be asked then."""
     async with client_of(server.url) as client:
@@ -417,7 +476,31 @@ async def test_a_server_that_closes_for_good(code: int, kind: type[Exception]) -
     assert sockets == 1
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 426])
+async def test_a_server_that_is_not_who_it_should_be() -> None:
+    """What is asked for by TLS is not said to a server that speaks none."""
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        with pytest.raises(AsapUnreachable, match="no secure connection"):
+            async with client_of(f"wss://127.0.0.1:{port}"):
+                pass
+
+
+async def test_an_agent_without_a_manifest(server: AsapServer) -> None:
+    """Where no manifest says where events are, they are at the usual path."""
+    url = f"http://127.0.0.1:{server.port}"
+    async with client_of(url, transport="websocket") as client:
+        assert link_of(client).url == server.url
+        assert (await client.request_task("say", {"n": 1})).result == {"n": 1}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 426, 503])
 async def test_a_handshake_that_is_refused(status: int) -> None:
     """A server that takes no WebSocket refuses with its status."""
 
@@ -484,6 +567,22 @@ async def test_a_listener_that_asks(server: AsapServer) -> None:
         server.push("a")
         server.push("b")
         await until(lambda: answers == [{"for": "a"}, {"for": "b"}])
+
+
+async def test_a_listener_that_closes(server: AsapServer) -> None:
+    """Whoever is told something may close the client; nothing more is told."""
+    heard: list[str] = []
+
+    async def listen(envelope: Envelope) -> None:
+        heard.append(said(envelope))
+        await client.close()
+
+    async with client_of(server.url, on_message=listen) as client:
+        await client.request_task("say", {})
+        server.push("a")
+        server.push("b")
+        await until(lambda: server.sockets[0].close_code == 1000)
+    assert heard == ["a"]
 
 
 async def test_a_listener_that_fails(server: AsapServer) -> None:

@@ -232,6 +232,7 @@ class SocketLink:
 
         """
         heard = False
+        self._clock.follow()
         self._happened(self._core.connected(self._clock.now()))
         self._watch()
         writer = SocketWriter(websocket, self._core, self._wake, self._patience.silence_timeout)
@@ -362,15 +363,19 @@ class _GivenUp(Exception):
 
 
 class _Clock:
-    """Seconds since the epoch that never run backwards."""
+    """Seconds since the epoch that never run backwards, whatever the machine's clock is set to."""
 
     def __init__(self) -> None:
-        self._last = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._offset = wall_clock() - self._loop.time()
 
     def now(self) -> float:
         """Return the time."""
-        self._last = max(self._last, wall_clock())
-        return self._last
+        return self._loop.time() + self._offset
+
+    def follow(self) -> None:
+        """Take note that the machine's clock was set forward, or that it slept."""
+        self._offset = max(self._offset, wall_clock() - self._loop.time())
 
 
 def _seen(future: asyncio.Future[None]) -> None:
