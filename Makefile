@@ -99,7 +99,7 @@ $(READY_TO_SERVE): pyproject.toml | $(MADE)
 
 $(READY_TO_TEST): pyproject.toml | $(MADE)
 	@echo "setup: what development needs (once, a minute or two)"
-	@$(PIP) install --editable '.[espeak,dense,timeline,onnx]' --group dev
+	@$(PIP) install --editable '.[brotli,espeak,dense,timeline,onnx]' --group dev
 	@touch $(READY_TO_SERVE) $@
 
 # --- the peers of the interoperability tests ------------------------------------------------

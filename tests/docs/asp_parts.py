@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from palaver.protocols.asp import limits, messages, outgoing, session, track
+from palaver.protocols.asp import limits, messages, outgoing, quiet, track
 from palaver.protocols.asp.config import (
     FRAMES_PER_MESSAGE,
     Adjustment,
@@ -389,7 +389,7 @@ def _fixed(language: Language) -> Iterator[str]:
         FRAMES_PER_MESSAGE,
         track._MAX_LOOSE_BYTES,
         outgoing.ACK_INTERVAL,
-        f"{session._QUIET:g}",
+        f"{quiet._QUIET:g}",
     )
     for text, value in zip(FIXED, values, strict=True):
         yield f"| {said(text, language)} | {value} |"

@@ -382,7 +382,7 @@ def _file() -> bytes:
         "doubt_ms": _OPTIONS.doubt_ms,
         "hysteresis": _OPTIONS.hysteresis,
         "max_utterance_ms": _OPTIONS.max_utterance_ms,
-        "tail_ms": hearing._TAIL_MS,
+        "tail_ms": hearing.TAIL_MS,
         "gap_heard_ms": hearing._GAP_HEARD_MS,
     }
     head = {

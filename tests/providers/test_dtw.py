@@ -24,7 +24,7 @@ def rows(length: int, seed: int) -> Features:
 def reference(one: Features, other: Features, band: float) -> float:
     """Return the distance as the recurrence says it, cell by cell."""
     height, width = len(one), len(other)
-    most = max(band * (height - 1) * (width - 1), height, width)
+    most = max(band * (width - 1) * (height - 1), height, width)
     total = np.full((height, width), np.inf)
     for i in range(height):
         for j in range(width):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes.util
 import importlib.metadata
+import importlib.util
 import itertools
 import re
+import shutil
 import unicodedata
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +20,7 @@ from palaver.errors import ProviderError
 from palaver.providers.espeak_process import EspeakProcess
 from palaver.providers.espeak_worker import SAMPLE_RATE_HZ
 
-__all__ = ["MAX_TEXT", "EspeakSpeech", "EspeakVoice"]
+__all__ = ["MAX_TEXT", "EspeakSpeech", "EspeakVoice", "installed"]
 
 _log = structlog.get_logger("palaver.espeak")
 
@@ -92,6 +95,15 @@ class _Desk:
         self.tasks: set[asyncio.Task[None]] = set()
         self.numbers = itertools.count()
         self.unknown: set[str] = set()
+
+
+def installed() -> bool:
+    """Whether there is an espeak-ng to speak with, as far as can be told without loading it."""
+    return (
+        importlib.util.find_spec("espeakng_loader") is not None
+        or shutil.which("espeak-ng") is not None
+        or ctypes.util.find_library("espeak-ng") is not None
+    )
 
 
 class EspeakSpeech:

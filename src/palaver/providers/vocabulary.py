@@ -279,7 +279,8 @@ def _judge(
         rival_share / strictness.max_rival_share,
     )
     text, language = known.vocabulary.phrases[phrases[best]]
-    _log.debug(  # and not which phrase it is nearest to: what callers say is not logged
+    # Not which phrase it is: what callers say is not logged.
+    _log.debug(
         "vocabulary_compared",
         distance=distance,
         order_share=order_share,

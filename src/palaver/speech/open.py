@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import structlog
+
 from palaver.engine.agent import Agent
 from palaver.errors import ConfigError
-from palaver.providers.espeak import EspeakSpeech
+from palaver.providers.espeak import EspeakSpeech, installed
 from palaver.providers.faster_whisper import WhisperRecogniser
 from palaver.providers.interfaces import SpeechToText, TextToSpeech
 from palaver.providers.openai_endpoint import OpenAiOptions
@@ -19,6 +21,8 @@ from palaver.providers.piper import PiperSpeech
 from palaver.providers.vocabulary import VocabularyRecogniser
 
 __all__ = ["EngineNames", "Engines", "open_engines"]
+
+_log = structlog.get_logger("palaver.voice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,18 @@ def open_engines(names: EngineNames, agents: Sequence[Agent]) -> Engines:
 
     """
     espeak = EspeakSpeech()
+    _warn(names, agents)
     return Engines(_hears(names, agents, espeak), _speaks(names, espeak), (espeak,))
+
+
+def _warn(names: EngineNames, agents: Sequence[Agent]) -> None:
+    """Say at the start what calls would lack: the first caller should not have to find out."""
+    if (names.hears == "vocabulary" or names.speaks == "espeak") and not installed():
+        _log.warning("voice_not_ready", reason="install palaver[espeak] or espeak-ng")
+    if names.hears == "vocabulary":
+        silent = [agent.id for agent in agents if not agent.phrases]
+        if silent:
+            _log.warning("voice_no_phrases", agents=silent, reason="nothing said is understood")
 
 
 def _hears(names: EngineNames, agents: Sequence[Agent], espeak: EspeakSpeech) -> SpeechToText:
