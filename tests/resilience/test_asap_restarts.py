@@ -160,6 +160,19 @@ def _report(work: Work, site: Site, took: float, again: int) -> None:
     )
 
 
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_request_while_nobody_serves(site: Site, transport: Transport) -> None:
+    """A client that had an answer before waits for the next server, though nothing was pending."""
+    async with site.client(transport) as client:
+        assert (await _sent(client, _request(site, 1)))["status"] == "completed"
+        await site.close()
+        asking = asyncio.create_task(_sent(client, _request(site, 2)))
+        await site.open()
+        assert (await asking)["status"] == "completed"
+    await site.close()
+    assert sorted(number for number, _ in site.executions()) == [1, 2]
+
+
 # --- duplicates ------------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from random import random
 from typing import Final
 
@@ -53,4 +55,11 @@ def http_client(patience: Patience) -> httpx2.AsyncClient:
         limits=httpx2.Limits(max_connections=_MAX_CONNECTIONS),
         follow_redirects=False,
         trust_env=False,
+        verify=_authorities(),
     )
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    """Return whose word is taken for who a server is: 25 to 50 ms to read, so once for all."""
+    return httpx2.create_ssl_context(trust_env=False)
