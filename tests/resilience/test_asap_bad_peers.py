@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import time
 
 import pytest
 
-from tests.server.asap_peers import PEER, ask, envelope, error_of, post_json, rpc, task
-from tests.server.asp_host import hosting
+from palaver.protocols.asap.codec import MAX_BATCH
+from tests.conftest import Serve
+from tests.server.asap_peers import (
+    PEER,
+    ask,
+    dialled,
+    envelope,
+    error_of,
+    payload_of,
+    post_json,
+    rpc,
+    task,
+)
+from tests.server.asp_host import hosting, resident
+from tests.server.test_asap_stopping import AGENTS
 
 PATIENCE = 1.5
 """Seconds in which a request of the greatest size is refused, with much room for slow machines."""
@@ -69,3 +83,47 @@ async def test_a_template_that_would_fill_the_memory(value: object) -> None:
         small = {"type": "template", "template": "{{a}} {{b}}", "variables": {"a": "Friday"}}
         answer = await ask(host.port, envelope("MessageSend", {**said, "parts": [small]}))
         assert answer["result"]["text"] == "You said Friday {{b}}."
+
+
+async def test_a_batch_of_questions_with_long_answers() -> None:
+    """The answers are bounded together; those that are left out say that they may be had alone."""
+    async with hosting() as host:
+        asked = await ask(host.port, envelope(payload=task("x" * 2_000_000)))
+        query = envelope("StateQuery", {"task_id": asked["task_id"]})
+        batch = [rpc(query, number) for number in range(MAX_BATCH)]
+        answer = await post_json(host.port, batch)
+    assert answer.status == 200
+    assert len(answer.body) < 34_000_000
+    assert [frame["id"] for frame in answer.json] == list(range(MAX_BATCH))
+    refused = [frame for frame in answer.json if "error" in frame]
+    assert {error_of(frame)[0] for frame in refused} == {-32031}
+    assert 10 < len(refused) < MAX_BATCH - 4
+
+
+async def test_long_answers_reach_who_takes_them() -> None:
+    """Sixty-four at once are more than may wait for a socket: they come as it takes them."""
+    async with hosting() as host, dialled(host.port) as peer:
+        payload = task("x" * 1_000_000, config={"idempotency_key": "long"})
+        asked = await ask(host.port, envelope(payload=payload))
+        query = envelope("StateQuery", {"task_id": asked["task_id"]})
+        said = [await peer.say(query) for _ in range(64)]
+        for request_id in said:
+            assert payload_of(await peer.answer(request_id))["task_id"] == asked["task_id"]
+
+
+async def test_long_answers_wait_while_nobody_takes_them(serve: Serve) -> None:
+    """They take little memory meanwhile, and go when the client reads on."""
+    server = await asyncio.to_thread(serve, AGENTS)
+    asked = await ask(server.port, envelope(payload=task("x" * 4_000_000)))
+    query = envelope("StateQuery", {"task_id": asked["task_id"]})
+    async with dialled(server.port, max_queue=1) as peer:
+        await peer.ask(query)
+        before = resident(server)
+        peer.socket.transport.pause_reading()
+        said = [await peer.say(query) for _ in range(48)]
+        for _ in range(20):  # whatever it does meanwhile, it goes on serving others
+            await ask(server.port, envelope("StateQuery", {"task_id": asked["task_id"]}))
+        assert resident(server) - before < 120
+        peer.socket.transport.resume_reading()
+        for request_id in said:
+            payload_of(await peer.answer(request_id))

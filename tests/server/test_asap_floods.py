@@ -79,7 +79,7 @@ async def test_a_client_that_reads_nothing_is_not_read_on(fast: Server) -> None:
 
 
 async def test_a_client_that_takes_no_answers_is_dropped() -> None:
-    """Once 16 MB wait for it, the socket ends; the answers are to be had on the next one."""
+    """Once it took nothing for a while, the socket ends; the answers are to be had on the next."""
     large = Agent("desk", version="1.0.0")
 
     @large.skill("say", default=True)
@@ -87,7 +87,7 @@ async def test_a_client_that_takes_no_answers_is_dropped() -> None:
         """Say a megabyte."""
         return "x" * 1_000_000
 
-    async with hosting(agents=(large,)) as host:
+    async with hosting(agents=(large,), send_timeout=0.5) as host:
         async with dialled(host.port) as deaf:
             deaf.socket.transport.pause_reading()
             for number in range(64):

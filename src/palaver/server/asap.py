@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from palaver.engine.clock import new_id, wall_clock
 from palaver.protocols.asap import codec
-from palaver.protocols.asap.errors import AsapError, InternalError, InvalidRequest
+from palaver.protocols.asap.errors import AsapError, InternalError, InvalidRequest, ServerBusy
 from palaver.protocols.asap.messages import PayloadType
 from palaver.server.asap_calls import AsapCalls
 from palaver.server.asap_compression import ENCODINGS, BadCompression, UnknownEncoding, inflate
@@ -35,6 +35,8 @@ __all__ = ["AsapEndpoint", "AsapLimits"]
 _log = structlog.get_logger("palaver.asap")
 _MEMBER: Final = "detail"
 """What the text of a refusal is called that is no JSON-RPC (spec §6)."""
+_MAX_BATCH_ANSWER: Final = 32 * 1024 * 1024
+"""Bytes of all answers to a batch: a hundred short questions may have long ones."""
 _new_envelope_id: Final = partial(new_id, "env")
 
 
@@ -67,11 +69,10 @@ class AsapEndpoint:
         body = await self._read(scope, receive, send)
         if body is None:
             return
-        frames, batch = await self._answer(scope, body)
-        if batch:
-            await send_json(send, codec.encode_batch(tuple(frames)))
+        answer = await self._answer(scope, body)
+        if isinstance(answer, bytes):
+            await send_json(send, answer)
             return
-        answer = frames[0]
         status, headers = 200, list[tuple[bytes, bytes]]()
         if isinstance(answer, codec.Failure):
             status = answer.error.status
@@ -126,8 +127,8 @@ class AsapEndpoint:
 
     # --- what it asks -----------------------------------------------------------------------
 
-    async def _answer(self, scope: Scope, data: bytes) -> tuple[list[codec.Frame], bool]:
-        """Return the answers, and whether they are those of a batch."""
+    async def _answer(self, scope: Scope, data: bytes) -> codec.Frame | bytes:
+        """Return the answer; to a batch, what is sent."""
         try:
             self._rates.take(_address(scope), 1)
             body = codec.parse_body(data)
@@ -135,19 +136,37 @@ class AsapEndpoint:
                 self._rates.take(_address(scope), len(body.items) - 1)
             key = _key(scope)
         except AsapError as error:
-            return [self._refuse(None, error)], False
+            return self._refuse(None, error)
         agent_id = scope.get("path_params", {}).get("agent_id")
         if not body.batch:
-            return [await self._perform(body.items[0], agent_id, key)], False
-        slots = asyncio.Semaphore(self._limits.max_batch_calls)
+            return await self._perform(body.items[0], agent_id, key)
+        return await self._answer_batch(body.items, agent_id, key)
 
-        async def one(index: int, item: Any) -> codec.Frame:
+    async def _answer_batch(
+        self, items: tuple[Any, ...], agent_id: str | None, key: str | None
+    ) -> bytes:
+        """Return the answers to a batch, as long as they are short enough together."""
+        slots = asyncio.Semaphore(self._limits.max_batch_calls)
+        room = _MAX_BATCH_ANSWER
+
+        async def one(index: int, item: Any) -> bytes:
+            nonlocal room
             async with slots:
                 # The header is that of the batch: each request in it has its own key by its place.
                 own = None if key is None else f"{key}#{index}"
-                return await self._perform(item, agent_id, own, batch=True)
+                answer = await self._perform(item, agent_id, own, batch=True)
+                encoded = codec.encode(answer)
+                if len(encoded) > room and isinstance(answer, codec.Reply):
+                    text = (
+                        f"the answers to a batch have at most {_MAX_BATCH_ANSWER} bytes: ask alone"
+                    )
+                    error = ServerBusy(text, request_id=answer.id)
+                    return codec.encode(self._refuse(None, error))
+                room -= len(encoded)
+                return encoded
 
-        return await asyncio.gather(*(one(*item) for item in enumerate(body.items))), True
+        answers = await asyncio.gather(*(one(*item) for item in enumerate(items)))
+        return codec.encode_batch(answers)
 
     async def _perform(
         self, item: Any, agent_id: str | None, key: str | None, *, batch: bool = False

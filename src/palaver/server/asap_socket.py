@@ -31,6 +31,8 @@ _log = structlog.get_logger("palaver.asap")
 
 _MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Bytes of answers and news that wait for a client; then it is dropped, and may come back."""
+_PIECE: Final = 64 * 1024
+"""Characters that are sent without waiting for what else this turn has to say."""
 _MAX_FOLLOWED: Final = 256
 """Tasks of one socket of which it is told while they go on."""
 
@@ -133,6 +135,11 @@ class AsapSocket:
         self._take(self._connection.fail(request.request_id, error, self._server.now()))
         self._go_on()
 
+    async def room(self) -> None:
+        """Wait while the client does not take what it is sent; not for one that is gone."""
+        while self._writer.congested and not self._lost:
+            await self._flowing.wait()
+
     async def follow(self, request: Envelope, task: Task) -> None:
         """Tell what happens to the task from now on."""
         await self._followed.follow(request, task)
@@ -212,7 +219,9 @@ class AsapSocket:
             self._server.take(self, event)
 
     def _go_on(self) -> None:
-        """Read what had to wait for an answer. The answers of one turn are sent in one piece."""
+        """Read what had to wait for an answer. Short answers of one turn go in one piece."""
+        if self._connection.output_size > _PIECE and not self._busy:
+            self._flush()
         if not self._readable.is_set():
             self._read()
 
@@ -276,6 +285,7 @@ class AsapSocket:
         self._lost = True
         self._writer.give_up()
         self._readable.set()
+        self._flowing.set()
 
     def _drop(self) -> None:
         """Close without a word: none would arrive."""
@@ -287,6 +297,8 @@ class AsapSocket:
             self._runner.cancel()
 
     async def _end(self) -> None:
+        self._lost = True
+        self._flowing.set()
         if self._timer is not None:
             self._timer.cancel()
         self._take(self._connection.closed(self._server.now()))

@@ -178,6 +178,7 @@ class AsapSockets:
                 request.idempotency_key,
                 follow=socket.follow,
             )
+            await socket.room()  # else long answers pile up, each of which is short of the bound
         except AsapError as error:
             self._fail(socket, request, error, began)
         except asyncio.CancelledError:

@@ -244,7 +244,7 @@ def test_a_batch() -> None:
             answers.append(failure(error))
         else:
             answers.append(Reply(request.id, RESPONSE))
-    written = orjson.loads(encode_batch(tuple(answers)))
+    written = orjson.loads(encode_batch(map(encode, answers)))
     assert [answer["id"] for answer in written] == [1, None, 3, 4]
     assert [answer.get("error", {}).get("code") for answer in written] == [
         None,

@@ -15,7 +15,7 @@ Time and ids for envelopes that come without theirs are handed in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -411,9 +411,9 @@ def encode(frame: Frame) -> bytes:
     return orjson.dumps(_object(frame))
 
 
-def encode_batch(frames: tuple[Frame, ...]) -> bytes:
-    """Return the JSON of a batch."""
-    return orjson.dumps([_object(frame) for frame in frames])
+def encode_batch(frames: Iterable[bytes]) -> bytes:
+    """Return the JSON of a batch of frames, each of which was encoded."""
+    return b"[%b]" % b",".join(frames)
 
 
 def _object(frame: Frame) -> dict[str, Any]:

@@ -51,10 +51,13 @@ class Connection(ABC):
         self._new_envelope_id: Final = partial(new_id, "env")
         self._on_output = on_output
         self._output: list[Output] = []
+        self.output_size = 0
+        """How many characters wait for ``take_output``."""
 
     def take_output(self) -> list[Output]:
         """Return what is to be sent, in order, and forget it. Nothing follows a ``Close``."""
         output, self._output = self._output, []
+        self.output_size = 0
         return output
 
     def received(self, envelope: Envelope, now: float) -> None:
@@ -93,6 +96,7 @@ class Connection(ABC):
 
     def _put(self, output: Output) -> None:
         self._output.append(output)
+        self.output_size += len(output) if isinstance(output, str) else 0
         if len(self._output) == 1:
             self._on_output()
 
