@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import time
+import tracemalloc
 
 import pytest
 
+from palaver.client.asap_http import retry_after
 from palaver.protocols.asap.codec import MAX_BATCH
+from palaver.protocols.asap.limits import Limits
+from palaver.protocols.asap.server_connection import ServerConnection
 from tests.conftest import Serve
 from tests.server.asap_peers import (
     PEER,
@@ -127,3 +132,51 @@ async def test_long_answers_wait_while_nobody_takes_them(serve: Serve) -> None:
         peer.socket.transport.resume_reading()
         for request_id in said:
             payload_of(await peer.answer(request_id))
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_a_flood_that_is_read_slowly(loop: str) -> None:
+    """A socket that is over its rate again and again stays open, whatever the loop's timers are."""
+    frames = 3_000
+    async with (
+        hosting(loop=loop, asap_max_rate=20_000, asap_max_burst=1) as host,
+        dialled(host.port) as peer,
+    ):
+        for _ in range(frames):
+            await peer.socket.send(b"binary")
+        for _ in range(frames):
+            assert error_of(json.loads(await peer.socket.recv()))[0] in {-32600, -32001}
+        assert payload_of(await peer.ask(envelope()))["status"] == "completed"
+
+
+@pytest.mark.parametrize("text", ["[" * 4_000_000, '{"a": ' + "x" * 4_000_000])
+def test_what_is_refused_is_not_kept(text: str) -> None:
+    """A large frame that cannot be read is gone at once, not when garbage is looked for."""
+    connection = ServerConnection(Limits(), 0.0, new_id=lambda kind: f"{kind}-1")
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for number in range(10):
+            connection.receive_text(text + str(number), 0.0)
+            connection.take_output()
+        assert tracemalloc.get_traced_memory()[0] < 2 * len(text)
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Mon, 01 Jan 2026 00:00:00 +99999999999999999999",
+        "Wed, 21 Oct 2326007928:00 GMT +9999",
+        "Mon, 31 Dec 2026 25:61:61 GMT",
+        "-1",
+        "1e9",
+        "",
+    ],
+)
+def test_a_retry_after_that_means_nothing(value: str) -> None:
+    """It is as if it were not there."""
+    assert retry_after(value, 0.0) is None

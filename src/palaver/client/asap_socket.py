@@ -78,6 +78,7 @@ class SocketLink:
         self._pushes = Pushes(on_message, self._pushed)
         self._clock = _Clock()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # a timer of uvloop that is due at once does not know when
         self._run_task: asyncio.Task[None] | None = None
         self._opened: asyncio.Future[None] | None = None
         self._closed = False
@@ -334,10 +335,10 @@ class SocketLink:
         loop = asyncio.get_running_loop()
         at = loop.time() + max(0.0, due - self._clock.now())
         if self._timer is not None:
-            if self._timer.when() <= at:
+            if self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(at, self._look)
+        self._timer, self._timer_at = loop.call_at(at, self._look), at
 
     def _look(self) -> None:
         self._timer = None

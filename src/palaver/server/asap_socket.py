@@ -79,6 +79,7 @@ class AsapSocket:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0  # a timer of uvloop that is due at once does not know when
         self._runner: asyncio.Task[None] | None = None
         self._dropped = False
         self._lost = False
@@ -268,10 +269,10 @@ class AsapSocket:
             due = min(due, connection.resume_at)  # which may be over by now
         at = self._loop.time() + max(0.0, due - now)
         if self._timer is not None:
-            if not self._timer.cancelled() and self._timer.when() <= at:
+            if not self._timer.cancelled() and self._timer_at <= at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._time_out)
+        self._timer, self._timer_at = self._loop.call_at(at, self._time_out), at
 
     def _time_out(self) -> None:
         self._timer = None

@@ -263,11 +263,14 @@ def read_envelope(value: Any, *, now: float, new_id: NewId) -> Envelope:
 
 
 def _json(data: bytes | str) -> Any:
+    why = ""
     try:
         # Also refused here: invalid UTF-8, lone surrogates, NaN, and more than 1024 levels.
         value = orjson.loads(data)
     except orjson.JSONDecodeError as error:
-        raise ParseError(f"not JSON: {error}") from None
+        why = str(error)
+    if why:  # raised here: as its context, the first error would hold what came
+        raise ParseError(f"not JSON: {why}")
     # Counting brackets costs a tenth of parsing and is enough for nearly every body.
     raw = data.encode() if isinstance(data, str) else data
     opened = raw.count(b"{") + raw.count(b"[")

@@ -93,7 +93,7 @@ class ServerConnection(Connection):
         try:
             frame = codec.parse_client_frame(text, now=now, new_id=self._new_envelope_id)
         except AsapError as error:
-            frame = error
+            frame = error.with_traceback(None)  # that one leads back here, and holds the text
         if isinstance(frame, codec.Pong):
             return [PongReceived()]  # of no weight for the rate: it was asked for (spec §7)
         if not self._pace.take(now):
