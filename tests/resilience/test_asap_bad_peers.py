@@ -11,6 +11,8 @@ import tracemalloc
 
 import pytest
 
+from palaver.client.asap import AsapClient, AsapSettings
+from palaver.client.asap_errors import AsapInvalid
 from palaver.client.asap_http import retry_after
 from palaver.protocols.asap.codec import MAX_BATCH
 from palaver.protocols.asap.limits import Limits
@@ -46,6 +48,7 @@ async def test_gzip_in_many_members(members: int, status: int) -> None:
     assert answer.status == status
 
 
+BOMB = gzip.compress(bytes(100_000_000), 1)
 STRANGE = {f"a{index:x}": 1 for index in range(700_000)}
 
 
@@ -180,3 +183,36 @@ def test_what_is_refused_is_not_kept(text: str) -> None:
 def test_a_retry_after_that_means_nothing(value: str) -> None:
     """It is as if it were not there."""
     assert retry_after(value, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "said"),
+    [
+        ("gzip", BOMB, "more than"),
+        ("gzip, gzip", gzip.compress(BOMB), "not asked for"),
+        ("br", b"whatever", "not asked for"),
+        ("gzip", b"{}", "damaged"),
+    ],
+    ids=["once", "twice", "brotli", "damaged"],
+)
+async def test_an_answer_that_would_fill_the_memory(encoding: str, body: bytes, said: str) -> None:
+    """A client inflates what it asked for, and no more of it than it takes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = AsapSettings(attempts=1)
+        async with AsapClient(url, transport="http", settings=settings) as client:
+            tracemalloc.start()
+            try:
+                with pytest.raises(AsapInvalid, match=said):
+                    await client.manifest()
+                assert tracemalloc.get_traced_memory()[1] < 20_000_000
+            finally:
+                tracemalloc.stop()

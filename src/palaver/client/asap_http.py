@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import httpx2
 import structlog
 
-from palaver.client.asap_discovery import read_bounded
+from palaver.client.asap_discovery import ACCEPTED, read_bounded
 from palaver.client.asap_errors import AsapInvalid, AsapRefused, AsapUnreachable, raised
 from palaver.client.asp_dial import shown
 from palaver.client.transport import Patience
@@ -171,6 +171,7 @@ class HttpLink:
     ) -> tuple[httpx2.Response, bytes]:
         headers = {
             **await headers_of(self._headers),
+            **ACCEPTED,
             "Content-Type": "application/json",
         }
         if key.isascii() and key.isprintable():  # any other is in the params only
