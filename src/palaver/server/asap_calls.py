@@ -38,6 +38,7 @@ from palaver.protocols.asap.messages import (
     MessageAck,
     MessageSend,
     Payload,
+    PayloadType,
     StateQuery,
     StateRestore,
     TaskCancel,
@@ -157,7 +158,9 @@ class AsapCalls:
             AsapError: the envelope is refused.
 
         """
-        if self._calls >= self._max_calls:
+        # A cancellation ends one of those that wait: it makes room.
+        cancels = envelope.kind is PayloadType.TASK_CANCEL
+        if self._calls >= self._max_calls and not cancels:
             text = f"{self._max_calls} requests wait for their answers, which is the limit"
             raise ServerBusy(text, retry_after=_RETRY_AFTER)
         agent_id = self.agent_of(envelope, named_agent)
