@@ -83,8 +83,18 @@ def test_what_goes_before_what(
         ({}, {}, "host = ''", "p.toml: host: String should have at least 1 character, not ''"),
         ({}, {"PALAVER_LEASE_TTL": "inf"}, "", "environment variable PALAVER_LEASE_TTL: Input sho"),
         ({}, {"PALAVER_INSECURE": "perhaps"}, "", "environment variable PALAVER_INSECURE: Input s"),
-        ({"log_level": "loud"}, {}, "", "--set log_level: Input should be 'debug', 'info', 'warning'"),
-        ({"public_url": "ftp://x"}, {}, "", "--set public_url: URL scheme should be 'http' or 'https'"),
+        (
+            {"log_level": "loud"},
+            {},
+            "",
+            "--set log_level: Input should be 'debug', 'info', 'warning'",
+        ),
+        (
+            {"public_url": "ftp://x"},
+            {},
+            "",
+            "--set public_url: URL scheme should be 'http' or 'https'",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_origin(

@@ -89,7 +89,10 @@ def test_agents_that_cannot_be_loaded(
         (["--set", "retention=nan"], "--set retention: Input should be a finite number, not 'nan'"),
         (["--set", "nope=1"], "--set nope=1: write NAME=VALUE with a NAME from --print-config"),
         (["--set", "port"], "--set port: write NAME=VALUE with a NAME from --print-config"),
-        (["--set", "log-format=xml"], "--set log_format: Input should be 'console' or 'json', not 'xm"),
+        (
+            ["--set", "log-format=xml"],
+            "--set log_format: Input should be 'console' or 'json', not 'xm",
+        ),
         (["--set", "public_url=x"], "--set public_url: Input should be a valid URL"),
         (["--store", "redis://x"], "store 'redis://x': redis is not available in this version"),
         (["--store", "nope:x"], "store 'nope:x' is not understood"),

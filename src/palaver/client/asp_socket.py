@@ -134,6 +134,7 @@ class AspSocket:
         )
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._pinging: asyncio.Task[None] | None = None
         self._silence: str | None = None
         self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -253,9 +254,10 @@ class AspSocket:
             return
         due = self._next_look()
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._due <= due:
                 return
             self._timer.cancel()
+        self._due = due  # beside the timer: uvloop's handle of a call at once knows no time
         self._timer = asyncio.get_running_loop().call_at(due, self._look)
 
     def _look(self) -> None:

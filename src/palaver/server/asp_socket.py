@@ -70,6 +70,7 @@ class AspSocket:
         self._drained.set()
         self._writer: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._over = False
         self._dropped = False
         self._runner: asyncio.Task[None] | None = None
@@ -261,14 +262,12 @@ class AspSocket:
     def _set_timer(self) -> None:
         due = self._connection.next_timeout()
         if self._timer is not None:
-            if (
-                due is not None
-                and self._timer.when() <= self._loop.time() + due - self._server.now()
-            ):
+            if due is not None and self._due <= due:
                 return
             self._timer.cancel()
             self._timer = None
         if due is not None:
+            self._due = due  # beside the timer: uvloop's handle of a call at once knows no time
             self._timer = self._loop.call_later(max(0.0, due - self._server.now()), self._time_out)
 
     def _time_out(self) -> None:

@@ -114,6 +114,7 @@ class Session(AudioTrack, Generic[LinkT]):
 
     @features.setter
     def features(self, features: frozenset[Feature]) -> None:
+        """Agree on them."""
         self._features = features
         self.resumable = _RESUME in features  # asked for each frame
 
