@@ -9,7 +9,6 @@ import json
 import time
 import tracemalloc
 
-import orjson
 import pytest
 
 from palaver.client.asap import AsapClient, AsapSettings
@@ -69,14 +68,12 @@ STRANGE = {f"a{index:x}": 1 for index in range(700_000)}
     ids=["envelope", "payload", "part", "parts", "events", "config"],
 )
 def test_a_million_mistakes(asked: dict[str, object]) -> None:
-    """They are one mistake: nobody looks at each of them, which takes ten times as long."""
+    """They are one mistake, beside what is missing: nobody looks at each of them."""
     body = json.dumps(rpc(asked)).encode()
-    began = time.thread_time()
-    orjson.loads(body)
-    parsed = time.thread_time()
     with pytest.raises(MalformedEnvelope) as refused:
         read_payload(parse_request(body, now=0.0, new_id=lambda: "env-1").envelope)
-    assert time.thread_time() - parsed < 5 * (parsed - began)
+    told = refused.value.data()["validation_errors"]
+    assert len([one for one in told if one["type"] != "missing"]) == 1
     assert len(encode(failure(refused.value))) < 10_000
 
 

@@ -180,7 +180,8 @@ async def hosting(
     own port for calls alone, beside the one of our listener. Without a listener of calls, whoever
     the settings say answers, with ``engines`` of speech.
     """
-    given: dict[str, Any] = {"store": "memory:", "drain_timeout": 0.1} | settings
+    voice = answer is None
+    given: dict[str, Any] = {"store": "memory:", "drain_timeout": 0.1, "voice": voice} | settings
     if dense:
         given |= {"asp_port": 0, "websocket_send_timeout": send_timeout}
     app = create_app(agents, Settings(**given), engines=engines)

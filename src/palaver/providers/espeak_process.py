@@ -123,6 +123,8 @@ class EspeakProcess:
                 self._process.kill()
             await self._process.wait()
             await self._errors
+            # What nobody has read would keep its pipe open for as long as the garbage stays.
+            self._process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001
 
     async def _next(self, timeout: float) -> tuple[dict[str, Any], bytes]:  # noqa: ASYNC109
         """Return the next frame; on any trouble the process is ended."""
