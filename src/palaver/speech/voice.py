@@ -11,7 +11,7 @@ from palaver.engine.engine import Engine
 from palaver.errors import ProviderError
 from palaver.observability.metrics import Registry
 from palaver.protocols.asp.call import Call, CallListener
-from palaver.protocols.asp.config import AudioConfig, NegotiatedConfig, VADConfig
+from palaver.protocols.asp.config import NegotiatedConfig
 from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
 from palaver.protocols.asp.session import Applied
 from palaver.providers.interfaces import SpeechToText, TextToSpeech
@@ -123,9 +123,7 @@ class Voice:
             error = protocol_error(ErrorCode.VAD_INITIALIZATION_ERROR, "; ".join(wrong))
             raise Rejection(error, session_id)
         # The ear takes these values as they are: it has no others of its own.
-        return Applied(
-            AudioConfig.model_validate(config.audio), VADConfig.model_validate(config.vad)
-        )
+        return Applied(config.audio, config.vad)
 
     def _count_fallback(self, session_id: str, fallen: bool) -> None:  # noqa: FBT001 # a callback
         del session_id  # the batch says in the log which
