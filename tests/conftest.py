@@ -106,3 +106,5 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     for server in servers:
         if server.process.returncode is None:
             server.stop()
+        if server.process.stdout is not None:
+            server.process.stdout.close()

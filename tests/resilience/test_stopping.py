@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from palaver.model.states import TaskState
 from palaver.protocols.a2a.commands import Generation, TaskReceived
 from palaver.testing.fault_proxy import FaultProxy
-from tests.conftest import Server
+from tests.conftest import Serve, Server
 from tests.resilience.conftest import Gate, Start
 from tests.resilience.following import (
     Clients,
@@ -24,6 +25,7 @@ from tests.resilience.following import (
 )
 
 IN_FLIGHT = 20
+INTERRUPTED = Path(__file__).with_name("interrupted_agent.py")
 
 
 async def begin_to_stop(server: Server) -> None:
@@ -247,6 +249,18 @@ async def test_idle_connections_hold_nothing_up(start: Start) -> None:
     report(f"exit {code} after {took:.2f} s with {len(idle)} idle connections")
     assert code == 0
     assert took < 1.5
+
+
+async def test_a_signal_in_the_middle_of_a_line_of_the_log(serve: Serve) -> None:
+    """Whoever logs holds a lock then; the process stops nevertheless, and answers before."""
+    server = await asyncio.to_thread(serve, f"{INTERRUPTED}:agent")
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(raw_request("SendMessage", raw_message("hello")))
+    async with asyncio.timeout(10):
+        assert b"hello" in await reader.read()
+    writer.close()
+    assert await ended(server, 10) == 0
+    assert "interrupt me" in server.log.read_text(encoding="utf-8")
 
 
 async def test_a_client_that_reads_nothing(start: Start) -> None:

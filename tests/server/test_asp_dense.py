@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -312,6 +313,27 @@ async def test_a_drain(loop: str) -> None:
         assert (await call.take("session.ended"))["reason"] == "shutdown"
         assert await peer.closed() == (1001, "shutdown")
         await asyncio.wrap_future(draining)
+
+
+async def test_a_reset_behind_words_that_were_not_read_yet(host: Host) -> None:
+    """It is noticed long before a ping fails: the words are read, and the connection is dropped."""
+    before = await host.left()
+    unread, gone = threading.Event(), threading.Event()
+
+    def look_away() -> None:
+        unread.set()
+        gone.wait(15)
+
+    async with connected(host.port) as client:
+        host.loop.call_soon_threadsafe(look_away)
+        await asyncio.to_thread(unread.wait)
+        await client.send(frame(PONG, b"nobody answers"))
+        client.reset()
+        with suppress(ConnectionError):
+            await client.writer.wait_closed()
+        gone.set()
+    assert (await host.left())["open sockets"] == 1
+    assert await host.emptied(before) == before
 
 
 async def test_both_ports_share_their_room(serve: Serve) -> None:

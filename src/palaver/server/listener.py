@@ -110,14 +110,19 @@ class Listener(uvicorn.Server):
         )
         self._drain = drain
         self._announce = announce
+        self._stopped_by: str | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop; the second time, stop at once."""
+        """Begin to stop; the second time, stop at once.
+
+        It interrupts the thread of the loop wherever that is, perhaps within a line of the log,
+        whose lock it would wait for without end: so it only leaves word.
+        """
         del frame
         if self.should_exit:
             self.force_exit = True
         else:
-            _log.info("stopping", signal=signal.Signals(sig).name)
+            self._stopped_by = signal.Signals(sig).name
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -128,6 +133,8 @@ class Listener(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, drain, let connections take their last bytes, end the lifespan."""
+        if self._stopped_by is not None:
+            _log.info("stopping", signal=self._stopped_by)
         for server in self.servers:
             server.close()
         for listening in sockets or []:

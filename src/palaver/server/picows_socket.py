@@ -148,6 +148,12 @@ class PicowsSocket(WSListener):
             self._open = False
             reset(self._transport.underlying_transport)
 
+    def fileno(self) -> int:
+        """Return the descriptor that is read from; -1 where that is over, or waits."""
+        if self._lost or self._paused:
+            return -1
+        return int(self._transport.underlying_transport.get_extra_info("socket").fileno())
+
     def cancel(self) -> None:
         """End the application as well."""
         self.abort()
@@ -186,7 +192,7 @@ class PicowsSocket(WSListener):
             try:
                 taken = not self._behind and self.on_binary is not None and self.on_binary(data)
             except Exception as error:  # noqa: BLE001 - as in _tell
-                self._fail(error)
+                self._break(error)
             else:
                 if not taken:
                     self._behind = True
@@ -263,7 +269,7 @@ class PicowsSocket(WSListener):
             try:
                 self._on_messages()
             except Exception as error:  # noqa: BLE001 - the last resort: told in full, not to the peer
-                self._fail(error)
+                self._break(error)
         inbox.wake()
 
     def _resume_reading(self) -> None:
@@ -303,13 +309,9 @@ class PicowsSocket(WSListener):
             if self._lost:
                 self._on_over(self)
 
-    def _fail(self, error: Exception) -> None:
-        """Hand nothing on any more."""
-        self._on_messages = self.on_binary = None
-        self._break(error)
-
     def _break(self, error: Exception) -> None:
-        """Tell once that the application broke, and close."""
+        """Tell once that the application broke, hand nothing on any more, and close."""
+        self._on_messages = self.on_binary = None
         _log.error("websocket_failed", path=self._scope["path"], exc_info=error)
         self._close(WSCloseCode.INTERNAL_ERROR.value)
 
