@@ -88,13 +88,13 @@ class Arena:
             raise ValueError("a stream is in the batch twice")
         return np.array(rows, np.intp)
 
-    def gather(self, rows: Rows) -> NDArray[np.float32]:
-        """Return a copy of what the rows hold, shape [N, width]."""
-        return self._values.take(rows, axis=0)
+    def gather(self, rows: Rows, columns: slice = slice(None)) -> NDArray[np.float32]:
+        """Return a copy of what the rows hold in these columns, shape [N, columns]."""
+        return self._values[:, columns].take(rows, axis=0)
 
-    def scatter(self, rows: Rows, values: NDArray[np.float32]) -> None:
-        """Set what the rows hold."""
-        self._values[rows] = values
+    def scatter(self, rows: Rows, values: NDArray[np.float32], first: int = 0) -> None:
+        """Set what the rows hold, from the column ``first`` on."""
+        self._values[rows, first : first + values.shape[1]] = values
 
     def clear(self, index: int) -> None:
         """Make one row blank."""
