@@ -245,7 +245,7 @@ class VoiceCall:
         self._do(self._machine.heard(entry, self._call.now()))
 
     def _media_ms(self) -> int:
-        return self.session.samples_received * 1000 // self.session.config.audio.sample_rate
+        return self.session.inbound.samples_received * 1000 // self.session.config.audio.sample_rate
 
     # --- turns ------------------------------------------------------------------------------
 

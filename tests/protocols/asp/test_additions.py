@@ -58,7 +58,7 @@ def test_a_server_that_goes_away() -> None:
         pair.request(SessionRequest(session_id="t"))
     session.send_audio(FRAME, pair.now)
     pair.pump()
-    assert pair.agent("s").frames_received == 1
+    assert pair.agent("s").inbound.frames == 1
 
 
 def test_a_server_that_goes_away_before_anybody_understands_it() -> None:

@@ -184,7 +184,7 @@ def check_session(session: Any, side: Side) -> None:
     if not session.outgoing._held:
         assert len(kept) <= LIMITS.max_kept_messages
         assert sum(map(len, kept)) <= LIMITS.max_kept_bytes
-    assert session.expected_seq >= 0
+    assert session.inbound.expected_seq >= 0
     assert len(session.told._told) <= 4
 
 

@@ -114,8 +114,8 @@ def test_numbers_that_come_round(framing: Framing) -> None:
     peer.start(audio={"framing": framing})
     session = peer.sessions.get("s")
     assert session is not None
-    session.expected_seq = 2**32 - 2
-    session.samples_received = 2**32 - 320
+    session.inbound.expected_seq = 2**32 - 2
+    session.inbound.samples_received = 2**32 - 320
     for number in range(4):
         seq = (2**32 - 2 + number) % 2**32
         samples = (2**32 - 320 + number * 160) % 2**32
@@ -135,8 +135,8 @@ def test_numbers_that_come_round_from_end_to_end() -> None:
     agent = pair.agent("s")
     agent.start_response(0.0)
     for one in (session, agent):
-        one.next_seq = one.expected_seq = 2**32 - 1
-        one.samples_sent = one.samples_received = 2**32 - 160
+        one.next_seq = one.inbound.expected_seq = 2**32 - 1
+        one.samples_sent = one.inbound.samples_received = 2**32 - 160
     for _ in range(3):
         session.send_audio(FRAME, 0.0)
         agent.send_audio(FRAME, 0.0)

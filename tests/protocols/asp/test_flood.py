@@ -151,7 +151,7 @@ def test_audio_faster_than_the_clock() -> None:
     assert session is not None
     assert session.state is SessionState.ACTIVE
     assert len(peer.told(AudioReceived)) == 150
-    assert session.frames_received == 1500
+    assert session.inbound.frames == 1500
     for _ in range(1000):
         peer.audio("s", FRAME * 10)
     assert len(peer.told(AudioReceived)) == 150
@@ -196,7 +196,7 @@ def test_small_messages_are_not_taken_for_frames() -> None:
     assert peer.told(ErrorSent) == []
     session = peer.sessions.get("s")
     assert session is not None
-    assert session.frames_received == 50
+    assert session.inbound.frames == 50
 
 
 # --- starts -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ def test_a_call() -> None:
     assert not pair.socket.quiet
     pair.pump()
     assert pair.socket.quiet
-    assert pair.agent("s").frames_received == 1
+    assert pair.agent("s").inbound.frames == 1
     session.end(pair.now)
     pair.pump()
     for side in Side:
@@ -36,7 +36,7 @@ def test_messages_arrive_one_by_one() -> None:
         session.send_audio(bytes(320), pair.now)
     assert pair.socket.deliver(Side.SERVER, 2) == 2
     assert len(pair.socket.in_flight[Side.SERVER]) == 3
-    assert pair.agent("s").frames_received == 2
+    assert pair.agent("s").inbound.frames == 2
     assert pair.socket.deliver(Side.SERVER) == 3
     assert pair.socket.deliver(Side.SERVER) == 0
 

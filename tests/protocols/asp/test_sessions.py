@@ -57,7 +57,7 @@ def test_an_id_that_is_taken_on_the_same_socket() -> None:
     assert peer.sessions.get("s") is before
     peer.audio("s")
     assert before is not None
-    assert before.frames_received == 1
+    assert before.inbound.frames == 1
 
 
 def test_an_id_that_is_taken_on_another_socket() -> None:
@@ -110,7 +110,7 @@ def test_two_ids_with_one_hash_on_two_sockets() -> None:
     two = RawClient(one.sessions)
     token = two.start(second)["resume_token"]
     one.audio(first)
-    heard = {session.id: session.frames_received for session in one.sessions}
+    heard = {session.id: session.inbound.frames for session in one.sessions}
     assert heard == {first: 1, second: 0}
     answer = one.say(
         "session.resume", session_id=second, resume_token=token, received=0, sending_from=0
@@ -200,7 +200,7 @@ def test_streams_on_one_socket() -> None:
     streams = {name: peer.start(name, audio=ASP16)["stream"] for name in ("a", "b", "c")}
     assert len(set(streams.values())) == 3
     peer.audio("b", framing=Framing.ASP16, stream=streams["b"])
-    assert {one.id: one.frames_received for one in peer.sessions} == {"a": 0, "b": 1, "c": 0}
+    assert {one.id: one.inbound.frames for one in peer.sessions} == {"a": 0, "b": 1, "c": 0}
 
 
 # --- tokens ---------------------------------------------------------------------------------
@@ -482,7 +482,7 @@ def test_sockets_of_one_server_do_not_mix() -> None:
             call.send_audio(FRAME, pair.now)
     for socket in pair.sockets:
         socket.deliver(Side.SERVER)
-    assert [pair.agent(f"s{number}").frames_received for number in range(4)] == [1, 2, 3, 4]
+    assert [pair.agent(f"s{number}").inbound.frames for number in range(4)] == [1, 2, 3, 4]
 
 
 def test_a_resumption_that_the_client_has_given_up() -> None:

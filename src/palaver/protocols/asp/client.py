@@ -235,7 +235,7 @@ class ClientConnection(Connection[ClientSession]):
 
     def _receive_audio(self, session: ClientSession, frame: AudioFrame, now: float) -> list[Event]:
         del now
-        return session.take_audio(frame)
+        return session.inbound.take(frame)
 
     def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
         del frame, now

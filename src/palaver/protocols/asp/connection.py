@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import Close, ErrorSent, Event, Output
 from palaver.protocols.asp.frames import AudioFrame, FrameKey, unpack
+from palaver.protocols.asp.inbound import HEAD_BYTES, Inbound
 from palaver.protocols.asp.messages import (
     ASPMessage,
     ProtocolErrorMessage,
@@ -57,6 +58,8 @@ class Connection(ABC, Generic[SessionT]):
         self._stamp = stamp
         self._on_output = on_output
         self._keys: dict[FrameKey, SessionT] = {}
+        self._heads: dict[bytes, Inbound] = {}
+        """Sessions whose framing is ``asp16``, by how their messages begin."""
         self._output: list[Output] = []
         self._flood_until = 0.0
         self._reported = 0
@@ -84,6 +87,11 @@ class Connection(ABC, Generic[SessionT]):
         """Take a binary message: audio."""
         if self.closing is not None or self.state is _CLOSED:
             return []
+        inbound = self._heads.get(data[:HEAD_BYTES])
+        if inbound is not None:
+            audio = inbound.take_next(data, now)
+            if audio is not None:
+                return [audio]
         try:
             frame = unpack(data, self._peer, numbered=None in self._keys)
         except Rejection as rejection:
@@ -91,7 +99,7 @@ class Connection(ABC, Generic[SessionT]):
         session = self._keys.get(frame.key)
         if session is None:
             return self._stray_audio(frame, now)
-        if session.resumable and session.count_received():
+        if session.resumable and session.inbound.count_received():
             session.acknowledge(now)
         try:
             if session.state is not _ACTIVE:  # where it may come, and changes nothing
@@ -135,6 +143,8 @@ class Connection(ABC, Generic[SessionT]):
             del self.sessions[session.id]
             if self._keys.get(session.key) is session:
                 del self._keys[session.key]
+            if session.head is not None and self._heads.get(session.head) is session.inbound:
+                del self._heads[session.head]
 
     # --- shared -----------------------------------------------------------------------------
 
@@ -196,6 +206,8 @@ class Connection(ABC, Generic[SessionT]):
         """Have what comes for the session find it."""
         self.sessions[session.id] = session
         self._keys[session.key] = session
+        if session.head is not None:
+            self._heads[session.head] = session.inbound
 
     def _send(self, message: ASPMessage, now: float) -> None:
         self.put(message.to_json(self._stamp(now)))
@@ -204,7 +216,7 @@ class Connection(ABC, Generic[SessionT]):
         """Count a message of a session before it is looked at: its sender has counted it."""
         session = self.sessions.get(session_id_of(found) or "")
         numbered = session is not None and session.resumable and found["type"] not in UNNUMBERED
-        if session is not None and numbered and session.count_received():
+        if session is not None and numbered and session.inbound.count_received():
             session.acknowledge(now)
 
     def _receive_message(self, kind: str, text: str, now: float) -> list[Event]:

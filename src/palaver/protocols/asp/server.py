@@ -51,7 +51,7 @@ from palaver.protocols.asp.negotiation import ConfigRequest, Negotiation, negoti
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import same_major, speaks_1_0
 from palaver.protocols.asp.sessions import Sessions
-from palaver.protocols.asp.states import LinkState
+from palaver.protocols.asp.states import LinkState, SessionState
 
 __all__ = ["ServerConnection"]
 
@@ -188,18 +188,19 @@ class ServerConnection(Connection[ServerSession]):
         return [MessageReceived(session.id, cast("SessionMessage", message))]
 
     def _hear(self, session: ServerSession, now: float) -> None:
-        session.heard_at = now
+        session.inbound.heard_at = now
         if len(session.tokens) > 1:
             # Whoever speaks on the new socket has the newest token: the one before it is void.
             del session.tokens[1:]
 
     def _receive_audio(self, session: ServerSession, frame: AudioFrame, now: float) -> list[Event]:
-        session.heard_at = now
+        session.inbound.heard_at = now
         if len(session.tokens) > 1:
             self._hear(session, now)
-        events = session.take_audio(frame)
-        if not session.run_ahead(frame, now):
-            session.drop_audio(frame)
+        inbound = session.inbound
+        events = inbound.take(frame)
+        if not inbound.run_ahead(frame, now):
+            inbound.drop(frame)
             raise Rejection(
                 protocol_error(
                     ErrorCode.AUDIO_RATE_EXCEEDED,
@@ -208,6 +209,7 @@ class ServerConnection(Connection[ServerSession]):
                 ),
                 session.id,
             )
+        inbound.usual = session.state is SessionState.ACTIVE and inbound.gapless
         return events
 
     def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
@@ -407,7 +409,7 @@ class ServerConnection(Connection[ServerSession]):
         session.leave()
         session.link, session.socket = self, self._number
         session.detached_at = None
-        session.heard_at = now
+        session.inbound.heard_at = now
         self.attach(session)
         self._had_session = True
         session.tokens = [self._registry.new_token(), message.resume_token]

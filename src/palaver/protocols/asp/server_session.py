@@ -17,7 +17,7 @@ from palaver.protocols.asp.errors import (
     field_error,
     protocol_error,
 )
-from palaver.protocols.asp.frames import AudioFrame, FrameFlags
+from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
     AudioSpeechEndMessage,
@@ -94,8 +94,8 @@ class ServerSession(Session[ServerLink]):
         """Number of the socket that the session was on last."""
         self.started_at: Final = now
         self.ended_at = 0.0
-        self.heard_at = now
-        """When the client said anything last."""
+        self.inbound.heard_at = now
+        self.inbound.max_ahead = home.limits.max_audio_lead
         self.detached_at: float | None = None
         self.call_id: str | None = None
         self.metadata: dict[str, Any] = {}
@@ -107,8 +107,6 @@ class ServerSession(Session[ServerLink]):
         self._marks = 0
         self._speech_events = 0
         self.speaking = False
-        self._ahead = 0.0  # samples that came before their time
-        self._ahead_at = now
         self.barge_ins = 0
         self._committed_at: float | None = None
         self._latencies = 0
@@ -305,7 +303,7 @@ class ServerSession(Session[ServerLink]):
         """Return when the session is over if nothing more comes."""
         if self.detached_at is not None:
             return min(self.detached_at + self.limits.resume_window, self.duration_limit)
-        return min(self.heard_at + self.limits.idle_timeout, self.duration_limit)
+        return min(self.inbound.heard_at + self.limits.idle_timeout, self.duration_limit)
 
     def last_message(self, now: float, reason: str | None = None) -> SessionEndedMessage:
         """Return what the client is told last; one of 1.0.0 knows no ``reason``."""
@@ -323,7 +321,7 @@ class ServerSession(Session[ServerLink]):
         """What the session was so far."""
         average = self._latency_ms / self._latencies if self._latencies else 0.0
         return SessionStatistics(
-            audio_frames_received=self.frames_received,
+            audio_frames_received=self.inbound.frames,
             audio_frames_sent=self.frames_sent,
             vad_speech_events=self._speech_events,
             barge_in_count=self.barge_ins,
@@ -338,20 +336,6 @@ class ServerSession(Session[ServerLink]):
     def utterance_ended(self, now: float) -> None:
         """Begin to measure how long the answer takes."""
         self._committed_at = now
-
-    def run_ahead(self, frame: AudioFrame, now: float) -> bool:
-        """Let audio come before its time; tell whether that is within the limit.
-
-        Time in which no audio came is not saved up: after it, no more may come at once.
-        """
-        rate = self._rate
-        ahead = self._ahead - (now - self._ahead_at) * rate
-        count = len(frame.payload) // self._sample_bytes
-        ahead = ahead + count if ahead > 0.0 else count
-        if ahead > self.limits.max_audio_lead * rate:
-            return False
-        self._ahead, self._ahead_at = ahead, now
-        return True
 
     def tell(self, error: ProtocolError, now: float) -> None:
         """Say that something of the client was wrong."""

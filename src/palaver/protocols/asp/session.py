@@ -25,7 +25,7 @@ from palaver.protocols.asp.messages import (
     SessionAckMessage,
     Side,
 )
-from palaver.protocols.asp.outgoing import ACK_INTERVAL, Outgoing
+from palaver.protocols.asp.outgoing import Outgoing
 from palaver.protocols.asp.quiet import ToldErrors
 from palaver.protocols.asp.states import MUTE, SESSION, UNNUMBERED, SessionState, may_send
 from palaver.protocols.asp.track import AudioTrack
@@ -91,7 +91,7 @@ class Session(AudioTrack, Generic[LinkT]):
         """The socket that the session is on."""
         self._stamp = stamp
         self.limits: Final = limits
-        self.state = SessionState.IDLE
+        self._state = SessionState.IDLE
         self.legacy_mode = False
         self.peer_version: str | None = None
         self.resumable = False
@@ -101,11 +101,25 @@ class Session(AudioTrack, Generic[LinkT]):
         self.applied = Applied(self.config.audio, self.config.vad)
         """What our side runs."""
         self.configure: Configure = apply_as_negotiated
-        self.received = 0
-        """Numbered messages that came."""
         self.outgoing: Final = Outgoing(limits.max_kept_messages, limits.max_kept_bytes)
         self._after_turn: VADConfig | None = None
         self.told: Final = ToldErrors()
+
+    @property
+    def state(self) -> SessionState:
+        """What may come next."""
+        return self._state
+
+    @state.setter
+    def state(self, state: SessionState) -> None:
+        """Go on to it."""
+        self._state = state
+        self.inbound.usual = False
+
+    @property
+    def received(self) -> int:
+        """Numbered messages that came."""
+        return self.inbound.received
 
     @property
     def features(self) -> frozenset[Feature]:
@@ -116,7 +130,7 @@ class Session(AudioTrack, Generic[LinkT]):
     def features(self, features: frozenset[Feature]) -> None:
         """Agree on them."""
         self._features = features
-        self.resumable = _RESUME in features  # asked for each frame
+        self.resumable = self.inbound.numbered = _RESUME in features  # asked for each frame
 
     @property
     def open(self) -> bool:
@@ -165,7 +179,7 @@ class Session(AudioTrack, Generic[LinkT]):
     def open_with(self, config: NegotiatedConfig, stream: int) -> None:
         """Run that configuration from the first frame on."""
         self.config = config
-        self.whole_frames = self.peer_version is not None
+        self.inbound.whole_frames = self.peer_version is not None
         self.tune(config.audio, stream)
 
     def run(self) -> None:
@@ -203,8 +217,8 @@ class Session(AudioTrack, Generic[LinkT]):
         client = self.side is Side.CLIENT
         return ConfigSwitched(
             self.id,
-            self.next_seq if client else self.expected_seq,
-            self.samples_sent if client else self.samples_received,
+            self.next_seq if client else self.inbound.expected_seq,
+            self.samples_sent if client else self.inbound.samples_received,
             self.config,
             cause,  # type: ignore[arg-type] # one of the three words, by the callers
         )
@@ -242,13 +256,8 @@ class Session(AudioTrack, Generic[LinkT]):
             )
         self.acknowledged(received)
         lost = max(0, sending_from - self.received)
-        self.received += lost
+        self.inbound.received += lost
         return lost
-
-    def count_received(self) -> bool:
-        """Count a numbered message of the peer; tell whether it is time to say how far we are."""
-        self.received += 1
-        return self.received % ACK_INTERVAL == 0
 
     def acknowledged(self, received: int) -> None:
         """Let go of what the peer has.
