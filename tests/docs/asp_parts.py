@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from palaver.protocols.asp import limits, messages, outgoing, quiet, track
+from palaver.protocols.asp import inbound, limits, messages, outgoing, quiet
 from palaver.protocols.asp.config import (
     FRAMES_PER_MESSAGE,
     Adjustment,
@@ -387,7 +387,7 @@ def _fixed(language: Language) -> Iterator[str]:
     values = (
         messages.MAX_TEXT,
         FRAMES_PER_MESSAGE,
-        track._MAX_LOOSE_BYTES,
+        inbound._MAX_LOOSE_BYTES,
         outgoing.ACK_INTERVAL,
         f"{quiet._QUIET:g}",
     )

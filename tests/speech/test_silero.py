@@ -71,7 +71,7 @@ def test_it_says_what_the_model_says(
 ) -> None:
     """On 4,000 windows of speech, noise and both, beside onnxruntime; no decision differs."""
     expected = by_the_model(rate_hz)
-    judge = make(rate_hz, refresh_ms=None)
+    judge = make(rate_hz, refresh_ms=None, gated=False)
     cut = np.stack([windows(one, judge.window_samples) for one in sounds(rate_hz).values()])
     streams = [judge.open() for _ in cut]
 
@@ -111,9 +111,10 @@ def test_both_forms_begin_anew_at_the_same_window(rate_hz: int) -> None:
     """The model's memory is kept for eight seconds, and is blank then if there is a pause."""
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     quiet = clipped(20 * np.random.default_rng(5).normal(size=rate_hz * 10))
-    ours = listen(detector(rate_hz), quiet)
-    assert np.abs(ours - listen(SileroOnnxDetector(rate_hz), quiet)).max() < 1e-5
-    kept = listen(SileroDetector(rate_hz, refresh_ms=None), quiet)
+    ours = listen(SileroDetector(rate_hz, gated=False), quiet)
+    theirs = listen(SileroOnnxDetector(rate_hz, gated=False), quiet)
+    assert np.abs(ours - theirs).max() < 1e-5
+    kept = listen(SileroDetector(rate_hz, refresh_ms=None, gated=False), quiet)
     differs = np.flatnonzero(ours != kept)
     assert differs[0] == 250  # 8,000 ms: the first window after 8 s of pause
 

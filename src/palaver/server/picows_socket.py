@@ -60,6 +60,33 @@ class PicowsSocket(WSListener):
     connection is lost.
     """
 
+    # A dict would cost more for each frame than what is done with it.
+    __slots__ = (
+        "_app",
+        "_closing",
+        "_direct",
+        "_flows_since",
+        "_fragments",
+        "_inbox",
+        "_keepalive",
+        "_limits",
+        "_loop",
+        "_lost",
+        "_on_messages",
+        "_on_open",
+        "_on_over",
+        "_open",
+        "_paused",
+        "_pong",
+        "_scope",
+        "_stall",
+        "_task",
+        "_transport",
+        "_writable",
+        "on_binary",
+        "on_lost",
+    )
+
     def __init__(
         self,
         app: ASGIApp,
@@ -77,7 +104,7 @@ class PicowsSocket(WSListener):
         scope["extensions"] = {WEBSOCKET: self}
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
-        self._behind = False  # may a message wait there?
+        self._direct = True  # does nothing wait there, and is no message in fragments coming?
         self._on_messages: Callable[[], None] | None = None
         self.on_binary: Callable[[bytes], bool] | None = None
         self.on_lost: Callable[[], None] | None = None
@@ -108,7 +135,7 @@ class PicowsSocket(WSListener):
 
     def take_messages(self) -> list[Message]:
         """Return all messages that wait, which ``receive`` will not return then."""
-        self._behind = False
+        self._direct = not self._fragments.open
         return self._inbox.take()
 
     def send_now(self, *messages: Message) -> bool:
@@ -187,16 +214,16 @@ class PicowsSocket(WSListener):
                 transport.disconnect()
         elif frame.rsv1 or frame.rsv2 or frame.rsv3:  # RFC 6455 5.2
             self._close(_PROTOCOL_ERROR, "a reserved bit is set", timeout=_LINGER)
-        elif kind is _BINARY and frame.fin and not self._fragments.open:
+        elif kind is _BINARY and self._direct and frame.fin and self.on_binary is not None:
             data = frame.get_payload_as_bytes()
             try:
-                taken = not self._behind and self.on_binary is not None and self.on_binary(data)
+                if self.on_binary(data):
+                    return  # nothing else has come, or it would wait
             except Exception as error:  # noqa: BLE001 - as in _tell
                 self._break(error)
             else:
-                if not taken:
-                    self._behind = True
-                    self._inbox.add(data, frame.payload_size)
+                self._direct = False
+                self._inbox.add(data, frame.payload_size)
         else:
             self._take(transport, frame, kind)
         if frame.last_in_buffer and self._inbox.has_news:
@@ -255,8 +282,8 @@ class PicowsSocket(WSListener):
             except BadFrame as bad:
                 self._close(bad.code.value, bad.reason, timeout=_LINGER)
             else:
+                self._direct = False
                 if message is not None:
-                    self._behind = True
                     self._inbox.add(message, self._fragments.size)
 
     def _tell(self) -> None:

@@ -23,31 +23,24 @@ _FIRST_CAPACITY = 16
 class Row:
     """The memory of one session: a ``Stream``."""
 
-    __slots__ = ("_arena", "_index")
+    __slots__ = ("arena", "index")
 
     def __init__(self, arena: Arena, index: int) -> None:
-        self._arena: Arena | None = arena
-        self._index = index
+        self.arena: Arena | None = arena
+        """Whose row it is; ``None`` once it is closed."""
+        self.index = index
 
     def reset(self) -> None:
         """Forget what was heard. Raises ``ValueError`` once the stream is closed."""
-        if self._arena is None:
+        if self.arena is None:
             raise ValueError("the stream is closed")
-        self._arena.clear(self._index)
+        self.arena.clear(self.index)
 
     def close(self) -> None:
         """Give the row back. Closing again does nothing."""
-        arena, self._arena = self._arena, None
+        arena, self.arena = self.arena, None
         if arena is not None:
-            arena.free(self._index)
-
-    def index_in(self, arena: Arena) -> int:
-        """Return the row's place; raises ``ValueError`` if it has none in ``arena``."""
-        if self._arena is arena:
-            return self._index
-        if self._arena is None:
-            raise ValueError("the stream is closed")
-        raise ValueError("the stream belongs to another detector")
+            arena.free(self.index)
 
 
 class Arena:
@@ -79,11 +72,14 @@ class Arena:
 
         Raises ``ValueError`` where a stream is closed, another detector's, or there twice.
         """
-        rows = []
-        for stream in streams:
-            if not isinstance(stream, Row):
-                raise TypeError(f"a stream of another kind of detector: {stream!r}")
-            rows.append(stream.index_in(self))
+        known = [one for one in streams if isinstance(one, Row)]
+        rows = [row.index for row in known if row.arena is self]
+        if len(rows) != len(streams):
+            if len(known) != len(streams):
+                raise TypeError("a stream of another kind of detector")
+            if any(row.arena is None for row in known):
+                raise ValueError("the stream is closed")
+            raise ValueError("the stream belongs to another detector")
         if len(set(rows)) != len(rows):
             raise ValueError("a stream is in the batch twice")
         return np.array(rows, np.intp)

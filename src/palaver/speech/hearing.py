@@ -135,7 +135,7 @@ class AudioBuffer:
         # none that they could go on.
         self._quiet_below = 0.0
         self._events: list[Heard] = []
-        self._least_kept = 4 * _REACH_MS * self._per_ms * self._sample_bytes
+        self._least_kept = 2 * _REACH_MS * self._per_ms * self._sample_bytes
         self._trim_at = self._least_kept
         self._take_detector(detector)
         self._settle()

@@ -1,13 +1,18 @@
-"""A noise gate before a detector: windows that are no louder than the pause they are in.
+"""A noise gate around a detector: what is no louder than the noise of the line is hardly speech.
 
-Somebody who listens is silent for half of a call, and his line sounds the same all the time: there
-a network need not judge every window. The gate knows two levels of the pause, the mean magnitude
-of the samples and that of their differences, which is where a voice shows in a low noise. A window
-that exceeds neither by more than 2 dB is *still*: the gate stays closed. It is a rule of one
-stream's audio and of what the network said of it; so both ends of a call close it at the same
-window.
+Somebody who listens is silent for half of a call, and his line sounds the same all the time. The
+gate knows two levels of that noise, the mean magnitude of the samples and that of their
+differences, which is where a voice shows in a low noise. A window that exceeds neither by more
+than 2 dB is *within* it. That serves twice:
 
-All sums are of whole numbers below 2^24: they have the same bits in any order of addition.
+- In a pause such windows are *still*: the network need not judge them, but for one in eight.
+- After a voice in noise the network goes on hearing it for 100 ms and more. Within the noise it is
+  trusted less: a turn ends when the voice does. A sure network is believed nevertheless, for the
+  noise may have ended as well, and a soft voice have begun.
+
+It is a rule of one stream's audio and of what the network said of it; so both ends of a call
+decide the same. All sums are of whole numbers below 2^24: they have the same bits in any order of
+addition.
 """
 
 from __future__ import annotations
@@ -20,26 +25,32 @@ from numpy.typing import NDArray
 from palaver.speech.detector import Probabilities, Samples
 from palaver.speech.onnx_weights import Floats
 
-__all__ = ["COLUMNS", "last", "levels", "note", "pauses", "still"]
+__all__ = ["COLUMNS", "forget", "last", "levels", "note", "pauses", "still"]
 
 Mask: TypeAlias = NDArray[np.bool_]
 """Shape [N]."""
 
-COLUMNS: Final = 5
+COLUMNS: Final = 6
 """Numbers that are kept of a stream: windows of its pause, those that were still since one was
-judged, the last probability, and the two levels."""
-_PAUSE, _STILL, _LAST, _LEVELS = 0, 1, 2, slice(3, 5)
+judged, the last probability, whether the levels are known, and the two levels."""
+_PAUSE, _STILL, _LAST, _KNOWN, _LEVELS = 0, 1, 2, 3, slice(4, 6)
 
+_CLEARLY_NONE: Final = np.float32(0.1)
 _PAUSE_WINDOWS: Final = 5
 """So many windows without speech are a pause: one alone may be a dip inside a word."""
-_CLEARLY_NONE: Final = np.float32(0.1)
-_CLOSE_AFTER: Final = 16
+_CLOSE_AFTER: Final = 8
+"""Windows of a pause until windows may be still: so long the network gets used to its noise."""
 _MAX_STILL: Final = 7
-"""Of eight windows one is judged, however still they are."""
 _RATIO: Final = np.float32(1.25)
+_FALL: Final = np.float32(0.5)
+"""What is so much softer is not still: the noise has ended, and may have hidden something."""
 _LEAST: Final = np.float32(2.0)
-"""Above the levels, mean magnitude: what quantization alone may add to silence."""
-_SMOOTHING: Final = np.float32(1 / 8)
+"""Above the levels, in mean magnitude: what quantization alone may add to silence."""
+_TRUST: Final = np.float32(0.65)
+"""Of a probability within the noise. With 0.6 turns at 0 dB begin to be missed."""
+_RISE: Final = np.float32(1 / 8)
+_SETTLE: Final = np.float32(1 / 64)
+"""How fast the levels follow: where there is clearly no speech, and downward anywhere."""
 _LOUDEST: Final = np.float32(16_384)
 """Differences above this are taken for it: then their sum stays exact."""
 
@@ -48,12 +59,13 @@ def levels(windows: Samples) -> Floats:
     """Return [N, 2]: the mean magnitude of each window, and that of the differences in it."""
     samples = windows.astype(np.float32)
     size = samples.shape[1]
-    differences = np.abs(samples[:, 1:] - samples[:, :-1])
+    differences = samples[:, 1:] - samples[:, :-1]
+    np.abs(differences, out=differences)
     np.minimum(differences, _LOUDEST, out=differences)
-    found = np.empty((len(samples), 2), np.float32)
     np.abs(samples, out=samples)
-    found[:, 0] = samples.sum(axis=1)
-    found[:, 1] = differences.sum(axis=1)
+    found = np.empty((len(samples), 2), np.float32)
+    samples.sum(axis=1, out=found[:, 0])
+    differences.sum(axis=1, out=found[:, 1])
     found *= np.float32(1 / size)
     return found
 
@@ -61,35 +73,54 @@ def levels(windows: Samples) -> Floats:
 def still(memory: Floats, found: Floats) -> Mask:
     """Return which windows, with these ``levels``, need not be judged, and note those.
 
-    ``memory`` has a row of ``COLUMNS`` numbers for each, all 0 at first. The probability of a
-    still window is the last one: the column 2.
+    ``memory`` has a row of ``COLUMNS`` numbers for each, all 0 at first.
     """
-    known = memory[:, _LEVELS]
-    closed = (found <= known * _RATIO + _LEAST).all(axis=1)
-    closed &= (memory[:, _PAUSE] >= _CLOSE_AFTER) & (memory[:, _STILL] < _MAX_STILL)
+    fallen = found < memory[:, _LEVELS] * _FALL - _LEAST
+    closed = _within(memory, found) & ~fallen.any(axis=1)
+    closed &= memory[:, _PAUSE] >= _CLOSE_AFTER
+    closed &= memory[:, _STILL] < _MAX_STILL
     memory[:, _PAUSE] += closed
     memory[:, _STILL] += closed
-    known += (found - known) * (closed * _SMOOTHING)[:, None]
+    _follow(memory, found, closed)
     return closed
 
 
-def note(memory: Floats, found: Floats, probability: Probabilities) -> None:
-    """Note what was judged of windows with these ``levels``."""
+def note(memory: Floats, found: Floats | None, probability: Probabilities) -> None:
+    """Note what the network said of windows with these ``levels``; None: there is no gate."""
     clear = probability < _CLEARLY_NONE
-    begun = clear & (memory[:, _PAUSE] == 0)
     memory[:, _PAUSE] = (memory[:, _PAUSE] + 1) * clear
     memory[:, _STILL] = 0
     memory[:, _LAST] = probability
-    known = memory[:, _LEVELS]
-    share = np.where(begun, np.float32(1), clear * _SMOOTHING)
-    known += (found - known) * share[:, None]
+    if found is not None:
+        memory[:, _LAST] *= np.where(_within(memory, found), _TRUST, np.float32(1))
+        _follow(memory, found, clear)
 
 
 def last(memory: Floats) -> Probabilities:
-    """Return the last probability of each."""
+    """Return the last probability of each: that of a still window too."""
     return memory[:, _LAST].copy()
 
 
 def pauses(memory: Floats) -> Mask:
     """Return which are in a pause that is none within a word."""
     return memory[:, _PAUSE] >= _PAUSE_WINDOWS
+
+
+def forget(memory: Floats, which: Mask) -> None:
+    """Let the pause of some begin anew: for so long all their windows are judged."""
+    memory[which, _PAUSE] = 0
+
+
+def _within(memory: Floats, found: Floats) -> Mask:
+    """Return which windows are no louder than the noise, where that is known."""
+    within = found <= memory[:, _LEVELS] * _RATIO + _LEAST
+    return within.all(axis=1) & (memory[:, _KNOWN] > 0)
+
+
+def _follow(memory: Floats, found: Floats, clear: Mask) -> None:
+    """Let the levels of the noise follow these."""
+    known = memory[:, _LEVELS]
+    share = np.where(clear[:, None], _RISE, np.where(found < known, _SETTLE, np.float32(0)))
+    share[clear & (memory[:, _KNOWN] == 0)] = 1
+    memory[clear, _KNOWN] = 1
+    known += (found - known) * share

@@ -64,49 +64,44 @@ class SileroStreams(ABC):
         """
         rows = self._arena.rows(streams)
         check_windows(windows, len(rows), self.window_samples)
-        result = np.empty(len(rows), np.float32)
-        with self._computing():
-            for at in range(0, len(rows), _BLOCK):
-                block = slice(at, at + _BLOCK)
-                result[block] = self._hear(rows[block], windows[block])
-        return result
-
-    def _hear(self, rows: Rows, windows: Samples) -> Probabilities:
+        if not len(rows):
+            return np.empty(0, np.float32)
         marks = self._arena.gather(rows, self._marks)
-        marks[:, 0] += 1
+        gate = marks[:, 1:]
         if not self._gated:
-            judged = self._judge(rows, windows, marks)
+            self._judge(rows, windows, marks, None)
         else:
             levels = noise_gate.levels(windows)
-            closed = noise_gate.still(marks[:, 1:], levels)
-            if not closed.any():
-                judged = self._judge(rows, windows, marks, levels)
-            else:
-                at = np.flatnonzero(~closed)
-                if len(at):
-                    some = marks[at]
-                    self._judge(rows[at], windows[at], some, levels[at])
-                    marks[at] = some
-                judged = noise_gate.last(marks[:, 1:])
-        heard = windows[:, -(self._heard.stop - self._heard.start) :] * _SCALE
+            at = np.flatnonzero(~noise_gate.still(gate, levels))
+            if len(at) == len(rows):
+                self._judge(rows, windows, marks, levels)
+            elif len(at):
+                judged = marks[at]
+                self._judge(rows[at], windows[at], judged, levels[at])
+                marks[at] = judged
+        heard = windows[:, self._heard.start - self._heard.stop :] * _SCALE
         self._arena.scatter(rows, np.concatenate([heard, marks], axis=1), self._heard.start)
-        return judged
+        return noise_gate.last(gate)
 
-    def _judge(
-        self, rows: Rows, windows: Samples, marks: Floats, levels: Floats | None = None
-    ) -> Probabilities:
-        before = self._arena.gather(rows, slice(0, self._heard.stop))
-        probability, states = self._compute(before, windows)
-        if levels is None:
-            levels = noise_gate.levels(windows)
+    def _judge(self, rows: Rows, windows: Samples, marks: Floats, levels: Floats | None) -> None:
+        """Let the network judge windows; what comes of it goes to ``marks`` and the states."""
+        count = len(rows)
+        marks[:, 0] += 1
+        probability = np.empty(count, np.float32)
+        with self._computing():
+            for at in range(0, count, _BLOCK):
+                block = slice(at, at + _BLOCK)
+                before = self._arena.gather(rows[block], slice(0, self._heard.stop))
+                probability[block], states = self._compute(before, windows[block])
+                self._arena.scatter(rows[block], states)
         noise_gate.note(marks[:, 1:], levels, probability)
         if self._refresh_ms is not None:
-            tired = (marks[:, 0] * WINDOW_MS >= self._refresh_ms) & noise_gate.pauses(marks[:, 1:])
+            tired = marks[:, 0] * WINDOW_MS >= self._refresh_ms
+            tired &= noise_gate.pauses(marks[:, 1:])
             if tired.any():
-                states[tired] = 0
+                noise_gate.forget(marks[:, 1:], tired)
                 marks[tired, 0] = 0
-        self._arena.scatter(rows, states, 0)
-        return probability
+                self._arena.scatter(rows[tired], np.zeros((tired.sum(), _STATES), np.float32))
 
     def _computing(self) -> AbstractContextManager[object]:
         """Return what to be in while the network is computed."""

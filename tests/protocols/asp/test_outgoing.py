@@ -111,22 +111,22 @@ def test_a_bounded_tail(most: int, most_bytes: int, steps: list[bytes | int]) ->
             assert outgoing.since(number) == sent[max(number, outgoing.first) :]
 
 
-def test_every_25_messages_are_acknowledged() -> None:
-    """Each side says how far it has got after 25 messages of the other; that is not counted."""
+def test_every_50_messages_are_acknowledged() -> None:
+    """Each side says how far it has got after 50 messages of the other; that is not counted."""
     server, client = RawClient(), RawServer()
     server.start()
     client.introduce()
     session = client.opened()
-    heard = [server.audio("s") for _ in range(60)]
-    assert [number for number, said in enumerate(heard, 1) if said] == [25, 50]
-    assert heard[24] == [{"type": "session.ack", "session_id": "s", "received": 25}]
+    heard = [server.audio("s") for _ in range(120)]
+    assert [number for number, said in enumerate(heard, 1) if said] == [50, 100]
     assert heard[49] == [{"type": "session.ack", "session_id": "s", "received": 50}]
-    said = [client.say("response.end", session_id="s") for _ in range(30)]
+    assert heard[99] == [{"type": "session.ack", "session_id": "s", "received": 100}]
+    said = [client.say("response.end", session_id="s") for _ in range(60)]
     assert [number for number, one in enumerate(said, 1) if one] == [ACK_INTERVAL]
-    assert said[24] == [{"type": "session.ack", "session_id": "s", "received": 25}]
+    assert said[49] == [{"type": "session.ack", "session_id": "s", "received": 50}]
     for _ in range(3):
         client.say("session.ack", session_id="s", received=1)
-    assert session.received == 30
+    assert session.received == 60
 
 
 def test_an_acknowledgement_frees_what_it_covers() -> None:
