@@ -36,8 +36,9 @@ TURNS = 2 * 2 * 6
 """Languages, voices, and sentences of each."""
 
 
-LATEST_MS = 120
-"""How long after its silence the end of a turn is decided, in the median, down to 5 dB."""
+LATEST_MS = 60
+"""How long after its silence the end of a turn is decided, in the median, down to 5 dB; 10 to 30 ms
+were seen."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,11 @@ def test_each_turn_is_heard_and_ends_in_time(
 
 @pytest.mark.parametrize(
     ("rate_hz", "encoding", "snr_db", "least_matched", "latest_ms"),
-    # Seen, of 72 turns: 20 and 235 ms, 68 and 120 ms, 34 and 200 ms, 68 and 120 ms. How many
+    # Seen, of 72 turns: 23 and 280 ms, 68 and 120 ms, 34 and 200 ms, 68 and 120 ms. How many
     # depends on what is babbled: at 10 dB 6 to 17 of 24 at 8 kHz, and 0 or 1 at 16 kHz, in five
     # rooms. What does not cut a soft voice does not cut one where others speak on, either.
     [
-        (8_000, MULAW, 10, 19, 255),
+        (8_000, MULAW, 10, 22, 300),
         (8_000, MULAW, 20, 67, 140),
         (16_000, PCM, 15, 33, 220),
         (16_000, PCM, 20, 67, 140),

@@ -31,26 +31,27 @@ Mask: TypeAlias = NDArray[np.bool_]
 """Shape [N]."""
 
 COLUMNS: Final = 6
-"""Numbers that are kept of a stream: windows of its pause, those that were still since one was
-judged, the last probability, whether the levels are known, and the two levels."""
+"""Numbers that are kept of a stream: windows of its pause, how many of them were still since one
+was judged, the last probability, whether the levels are known, and the two levels."""
 _PAUSE, _STILL, _LAST, _KNOWN, _LEVELS = 0, 1, 2, 3, slice(4, 6)
 
 _CLEARLY_NONE: Final = np.float32(0.1)
 _PAUSE_WINDOWS: Final = 5
 """So many windows without speech are a pause: one alone may be a dip inside a word."""
-_CLOSE_AFTER: Final = 8
-"""Windows of a pause until windows may be still: so long the network gets used to its noise."""
+_CLOSE_AFTER: Final = 16
+"""Windows of a pause until windows may be still: so long the network gets used to its noise. The
+longer that may take, the softer the voices are that it hears then."""
 _MAX_STILL: Final = 7
 _RATIO: Final = np.float32(1.25)
 _FALL: Final = np.float32(0.5)
 """What is so much softer is not still: the noise has ended, and may have hidden something."""
-_LEAST: Final = np.float32(2.0)
+_LEAST: Final = np.float32(0.5)
 """Above the levels, in mean magnitude: what quantization alone may add to silence."""
-_TRUST: Final = np.float32(0.65)
-"""Of a probability within the noise. With 0.6 turns at 0 dB begin to be missed."""
+_TRUST: Final = np.float32(0.75)
+"""In a probability within the noise. With 0.6, turns at 0 dB begin to be missed."""
 _RISE: Final = np.float32(1 / 8)
 _SETTLE: Final = np.float32(1 / 64)
-"""How fast the levels follow: where there is clearly no speech, and downward anywhere."""
+"""How fast the levels follow what is within them, and all else: louder noise, softer speech."""
 _LOUDEST: Final = np.float32(16_384)
 """Differences above this are taken for it: then their sum stays exact."""
 
@@ -81,19 +82,24 @@ def still(memory: Floats, found: Floats) -> Mask:
     closed &= memory[:, _STILL] < _MAX_STILL
     memory[:, _PAUSE] += closed
     memory[:, _STILL] += closed
-    _follow(memory, found, closed)
+    _follow(memory, found, closed, closed)
     return closed
 
 
 def note(memory: Floats, found: Floats | None, probability: Probabilities) -> None:
     """Note what the network said of windows with these ``levels``; None: there is no gate."""
     clear = probability < _CLEARLY_NONE
-    memory[:, _PAUSE] = (memory[:, _PAUSE] + 1) * clear
     memory[:, _STILL] = 0
     memory[:, _LAST] = probability
     if found is not None:
-        memory[:, _LAST] *= np.where(_within(memory, found), _TRUST, np.float32(1))
-        _follow(memory, found, clear)
+        new = clear & (memory[:, _KNOWN] == 0)
+        memory[new, _LEVELS] = found[new]
+        memory[new, _KNOWN] = 1
+        within = _within(memory, found)
+        memory[:, _LAST] *= np.where(within, _TRUST, np.float32(1))
+        _follow(memory, found, within & clear, clear)
+        clear &= within
+    memory[:, _PAUSE] = (memory[:, _PAUSE] + 1) * clear
 
 
 def last(memory: Floats) -> Probabilities:
@@ -117,10 +123,8 @@ def _within(memory: Floats, found: Floats) -> Mask:
     return within.all(axis=1) & (memory[:, _KNOWN] > 0)
 
 
-def _follow(memory: Floats, found: Floats, clear: Mask) -> None:
-    """Let the levels of the noise follow these."""
+def _follow(memory: Floats, found: Floats, noise: Mask, clear: Mask) -> None:
+    """Let the levels follow: soon what is noise as before, slowly what may be louder noise."""
     known = memory[:, _LEVELS]
-    share = np.where(clear[:, None], _RISE, np.where(found < known, _SETTLE, np.float32(0)))
-    share[clear & (memory[:, _KNOWN] == 0)] = 1
-    memory[clear, _KNOWN] = 1
-    known += (found - known) * share
+    slowly = np.where(clear[:, None] | (found < known), _SETTLE, np.float32(0))
+    known += (found - known) * np.where(noise[:, None], _RISE, slowly)
