@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from secrets import token_urlsafe
 from typing import Final
 
@@ -131,13 +132,8 @@ class AspEndpoint:
     def take(self, events: list[Event], *, logged: bool = True) -> None:
         """Log events, count them, and tell the calls that they belong to."""
         for event in events:
-            if type(event) is AudioReceived:  # fifty a second for each call: nothing but the call
-                listener = self._listeners.get(event.session_id)
-                if listener is not None:
-                    try:
-                        listener.heard(event)
-                    except Exception:  # noqa: BLE001 # as in _tell
-                        self._break(event.session_id)
+            if type(event) is AudioReceived:
+                self.hear(event)
                 continue
             if isinstance(event, SessionOpened) and event.session_id in self._listeners:
                 # The agent has ended the call before it, of the same id: that comes first.
@@ -157,6 +153,15 @@ class AspEndpoint:
                     self._forget(session)
         if self.sessions.draining and not len(self.sessions):
             self._no_calls.set()
+
+    def hear(self, audio: AudioReceived) -> None:
+        """Tell the call of audio; nothing else depends on that."""
+        listener = self._listeners.get(audio.session_id)
+        if listener is not None:
+            try:
+                listener.heard(audio)
+            except Exception:  # noqa: BLE001 # as in _tell
+                self._break(audio.session_id)
 
     def _write_down(self, event: Event, *, logged: bool) -> None:
         if logged:
@@ -224,5 +229,10 @@ def _congested(session: ServerSession) -> bool:
 
 def _iso(seconds: float) -> str:
     """Return a time as ``timestamp`` spells it: ISO 8601, UTC, milliseconds, ``Z``."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    whole, milliseconds = divmod(int(seconds * 1000), 1000)
+    return f"{_iso_second(whole)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _iso_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix("+00:00")

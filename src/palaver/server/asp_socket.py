@@ -43,6 +43,10 @@ class AspServer(Protocol):
         """Take what has happened; it has its lines in the log where it is ``logged``."""
         ...
 
+    def hear(self, audio: AudioReceived) -> None:
+        """Take audio: ``take`` for what comes fifty times a second for each call."""
+        ...
+
 
 class AspSocket:
     """The core of one connection, with a WebSocket around it.
@@ -53,6 +57,7 @@ class AspSocket:
 
     def __init__(self, server: AspServer, scope: Scope, receive: Receive, send: Send) -> None:
         self._server = server
+        self._now = server.now
         self._receive = receive
         self._send = send
         extensions: dict[str, Any] = scope.get("extensions") or {}
@@ -105,13 +110,13 @@ class AspSocket:
     def go_away(self, grace: float) -> None:
         """Tell the client that the socket closes in ``grace`` seconds; at once if it is idle."""
         if self._connection.sessions:
-            self._connection.go_away(self._server.now(), grace)
+            self._connection.go_away(self._now(), grace)
         else:
             self.shut_down()
 
     def shut_down(self) -> None:
         """End the sessions of the socket, and close it."""
-        self._server.take(self._connection.shut_down(self._server.now()))
+        self._server.take(self._connection.shut_down(self._now()))
 
     # --- in ---------------------------------------------------------------------------------
 
@@ -142,13 +147,18 @@ class AspSocket:
         connection = self._connection
         if connection.congested or self._unread:
             return False
+        now = self._now()
+        audio = connection.receive_next(data, now)
+        if audio is not None:
+            self._server.hear(audio)
+            return True
         self._reading = True
         try:
-            events = connection.receive_bytes(data, self._server.now())
+            events = connection.receive_bytes(data, now)
             if events:
                 # Nothing comes behind audio, and it has no line in the log.
-                audio = type(events[0]) is AudioReceived
-                self._server.take(events, logged=audio or self._may_log(events))
+                plain = type(events[0]) is AudioReceived
+                self._server.take(events, logged=plain or self._may_log(events))
         finally:
             self._reading = False
         if self._flush_due:
@@ -268,11 +278,11 @@ class AspSocket:
             self._timer = None
         if due is not None:
             self._due = due  # beside the timer: uvloop's handle of a call at once knows no time
-            self._timer = self._loop.call_later(max(0.0, due - self._server.now()), self._time_out)
+            self._timer = self._loop.call_later(max(0.0, due - self._now()), self._time_out)
 
     def _time_out(self) -> None:
         self._timer = None
-        self._server.take(self._connection.handle_timeout(self._server.now()))
+        self._server.take(self._connection.handle_timeout(self._now()))
         self._flush()
         self._set_timer()
 
@@ -297,7 +307,7 @@ class AspSocket:
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
-        self._server.take(self._connection.closed(self._server.now()))
+        self._server.take(self._connection.closed(self._now()))
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)

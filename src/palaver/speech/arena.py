@@ -86,7 +86,8 @@ class Arena:
 
     def gather(self, rows: Rows, columns: slice = slice(None)) -> NDArray[np.float32]:
         """Return a copy of what the rows hold in these columns, shape [N, columns]."""
-        return self._values[:, columns].take(rows, axis=0)
+        # Not ``take`` of a part of the columns: it copies that part of all rows first.
+        return self._values[rows, columns]
 
     def scatter(self, rows: Rows, values: NDArray[np.float32], first: int = 0) -> None:
         """Set what the rows hold, from the column ``first`` on."""

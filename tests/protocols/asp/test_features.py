@@ -94,7 +94,7 @@ def all_that_a_server_says(peer: RawClient, **start: Any) -> list[Any]:
     session.report_transcript("user", "yes", 0.0)
     said += peer.say("session.update", session_id="s", vad={"threshold": 0.6})
     peer.end.go_away(0.0, 5.0)
-    for _ in range(60):
+    for _ in range(120):
         said += peer.audio("s")
     said += peer.text('{"type":"greeting","session_id":"s"}')
     session.end(0.0, "hangup")
@@ -128,7 +128,7 @@ def all_that_a_client_says(peer: RawServer, **answer: Any) -> list[Any]:
         said += peer.say(
             "session.updated", session_id="s", status="accepted", negotiated=negotiated
         )
-    for _ in range(60):
+    for _ in range(120):
         said += peer.say("response.end", session_id="s")
     said += peer.text('{"type":"greeting","session_id":"s"}')
     session.end(0.0)

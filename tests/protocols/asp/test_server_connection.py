@@ -378,6 +378,6 @@ def test_messages_before_the_answer_to_a_resumption() -> None:
     other.introduce()
     other.end.resume(session, 0.0)
     other.heard()
-    assert [other.say("response.end", session_id="s") for _ in range(30)] == [[]] * 30
-    assert session.received == 30
+    assert [other.say("response.end", session_id="s") for _ in range(130)] == [[]] * 130
+    assert session.received == 130
     assert apply_as_negotiated("s", session.config) == session.applied

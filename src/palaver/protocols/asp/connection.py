@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
-from palaver.protocols.asp.events import Close, ErrorSent, Event, Output
+from palaver.protocols.asp.events import AudioReceived, Close, ErrorSent, Event, Output
 from palaver.protocols.asp.frames import AudioFrame, FrameKey, unpack
 from palaver.protocols.asp.inbound import HEAD_BYTES, Inbound
 from palaver.protocols.asp.messages import (
@@ -83,15 +83,21 @@ class Connection(ABC, Generic[SessionT]):
         self._count(found, now)
         return self._receive_message(found["type"], text, now)
 
+    def receive_next(self, data: bytes, now: float) -> AudioReceived | None:
+        """Take a binary message if it is what nearly each is: the next audio of its session.
+
+        ``None``: it may be something else, and nothing was done; ``receive_bytes`` takes it.
+        """
+        inbound = self._heads.get(data[:HEAD_BYTES])
+        return None if inbound is None else inbound.take_next(data, now)
+
     def receive_bytes(self, data: bytes, now: float) -> list[Event]:
         """Take a binary message: audio."""
         if self.closing is not None or self.state is _CLOSED:
             return []
-        inbound = self._heads.get(data[:HEAD_BYTES])
-        if inbound is not None:
-            audio = inbound.take_next(data, now)
-            if audio is not None:
-                return [audio]
+        audio = self.receive_next(data, now)
+        if audio is not None:
+            return [audio]
         try:
             frame = unpack(data, self._peer, numbered=None in self._keys)
         except Rejection as rejection:
@@ -133,6 +139,7 @@ class Connection(ABC, Generic[SessionT]):
             return
         if isinstance(message, Close):
             self.closing = message
+            self._heads.clear()
         self._output.append(message)
         if len(self._output) == 1:
             self._on_output()

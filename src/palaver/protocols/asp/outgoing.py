@@ -12,8 +12,8 @@ from typing import Final, TypeAlias
 
 __all__ = ["ACK_INTERVAL", "Outgoing"]
 
-ACK_INTERVAL: Final = 50
-"""Messages after which a side says how far it has got: a second of 20 ms frames."""
+ACK_INTERVAL: Final = 100
+"""Messages after which a side says how far it has got: two seconds of 20 ms frames."""
 
 _Wire: TypeAlias = str | bytes
 

@@ -91,7 +91,7 @@ class Session(AudioTrack, Generic[LinkT]):
         """The socket that the session is on."""
         self._stamp = stamp
         self.limits: Final = limits
-        self._state = SessionState.IDLE
+        self.state = SessionState.IDLE
         self.legacy_mode = False
         self.peer_version: str | None = None
         self.resumable = False
@@ -104,17 +104,6 @@ class Session(AudioTrack, Generic[LinkT]):
         self.outgoing: Final = Outgoing(limits.max_kept_messages, limits.max_kept_bytes)
         self._after_turn: VADConfig | None = None
         self.told: Final = ToldErrors()
-
-    @property
-    def state(self) -> SessionState:
-        """What may come next."""
-        return self._state
-
-    @state.setter
-    def state(self, state: SessionState) -> None:
-        """Go on to it."""
-        self._state = state
-        self.inbound.usual = False
 
     @property
     def received(self) -> int:
@@ -161,6 +150,7 @@ class Session(AudioTrack, Generic[LinkT]):
                 self.id,
             )
         self.state = following
+        self.inbound.usual = False
 
     def sent_step(self, step: str) -> None:
         """Note a message of ours.
@@ -173,6 +163,7 @@ class Session(AudioTrack, Generic[LinkT]):
         if following is None:
             raise Misuse(f"session {self.id!r} is {self.state}: {step} cannot be sent now")
         self.state = following
+        self.inbound.usual = False
 
     # --- configuration ----------------------------------------------------------------------
 
