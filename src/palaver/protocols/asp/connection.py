@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
 from palaver.protocols.asp.events import AudioReceived, Close, ErrorSent, Event, Output
 from palaver.protocols.asp.frames import AudioFrame, FrameKey, unpack
-from palaver.protocols.asp.inbound import HEAD_BYTES, Inbound
+from palaver.protocols.asp.inbound import Inbound
 from palaver.protocols.asp.messages import (
     ASPMessage,
     ProtocolErrorMessage,
@@ -58,8 +58,8 @@ class Connection(ABC, Generic[SessionT]):
         self._stamp = stamp
         self._on_output = on_output
         self._keys: dict[FrameKey, SessionT] = {}
-        self._heads: dict[bytes, Inbound] = {}
-        """Sessions whose framing is ``asp16``, by how their messages begin."""
+        self._heads: dict[int | None, Inbound] = {}
+        self._only: Inbound | None = None  # where there is one: no look-up for each frame
         self._output: list[Output] = []
         self._flood_until = 0.0
         self._reported = 0
@@ -88,7 +88,7 @@ class Connection(ABC, Generic[SessionT]):
 
         ``None``: it may be something else, and nothing was done; ``receive_bytes`` takes it.
         """
-        inbound = self._heads.get(data[:HEAD_BYTES])
+        inbound = self._only or self._heads.get(int.from_bytes(data[:4], "little"))
         return None if inbound is None else inbound.take_next(data, now)
 
     def receive_bytes(self, data: bytes, now: float) -> list[Event]:
@@ -105,7 +105,7 @@ class Connection(ABC, Generic[SessionT]):
         session = self._keys.get(frame.key)
         if session is None:
             return self._stray_audio(frame, now)
-        if session.resumable and session.inbound.count_received():
+        if session.resumable and session.inbound.count():
             session.acknowledge(now)
         try:
             if session.state is not _ACTIVE:  # where it may come, and changes nothing
@@ -140,6 +140,7 @@ class Connection(ABC, Generic[SessionT]):
         if isinstance(message, Close):
             self.closing = message
             self._heads.clear()
+            self._only = None
         self._output.append(message)
         if len(self._output) == 1:
             self._on_output()
@@ -150,8 +151,8 @@ class Connection(ABC, Generic[SessionT]):
             del self.sessions[session.id]
             if self._keys.get(session.key) is session:
                 del self._keys[session.key]
-            if session.head is not None and self._heads.get(session.head) is session.inbound:
-                del self._heads[session.head]
+                self._heads.pop(session.inbound.head, None)
+                self._look_for_only()
 
     # --- shared -----------------------------------------------------------------------------
 
@@ -213,8 +214,11 @@ class Connection(ABC, Generic[SessionT]):
         """Have what comes for the session find it."""
         self.sessions[session.id] = session
         self._keys[session.key] = session
-        if session.head is not None:
-            self._heads[session.head] = session.inbound
+        self._heads[session.inbound.head] = session.inbound
+        self._look_for_only()
+
+    def _look_for_only(self) -> None:
+        self._only = next(iter(self._heads.values())) if len(self._heads) == 1 else None
 
     def _send(self, message: ASPMessage, now: float) -> None:
         self.put(message.to_json(self._stamp(now)))
@@ -223,7 +227,7 @@ class Connection(ABC, Generic[SessionT]):
         """Count a message of a session before it is looked at: its sender has counted it."""
         session = self.sessions.get(session_id_of(found) or "")
         numbered = session is not None and session.resumable and found["type"] not in UNNUMBERED
-        if session is not None and numbered and session.inbound.count_received():
+        if session is not None and numbered and session.inbound.count():
             session.acknowledge(now)
 
     def _receive_message(self, kind: str, text: str, now: float) -> list[Event]:

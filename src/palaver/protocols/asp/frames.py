@@ -43,7 +43,6 @@ _HASH12: Final = Struct("<BB8sH")
 _SEQ14_IN: Final = Struct("<HIQ")
 _SEQ14_OUT: Final = Struct("<HIQB")
 _ASP16: Final = Struct("<BBHIIBBH")
-_HEAD: Final = Struct("<BBH")
 
 _HASH12_MAGIC: Final = 0x01
 _ASP16_MAGIC: Final = 0xA5
@@ -110,11 +109,11 @@ def frame_key(framing: Framing, session_id: str, stream: int) -> FrameKey:
     return stream if framing is Framing.ASP16 else None
 
 
-def frame_head(framing: Framing, stream: int, sender: Side) -> bytes | None:
-    """Return how all messages of a session begin that ``sender`` sends, where it is ``asp16``."""
+def frame_head(framing: Framing, stream: int, sender: Side) -> int | None:
+    """Return the first 32 bits of all messages of a session, where its framing is ``asp16``."""
     if framing is not Framing.ASP16:
         return None
-    return _HEAD.pack(_ASP16_MAGIC, _ASP16_KIND[sender], stream)
+    return _ASP16_MAGIC | _ASP16_KIND[sender] << 8 | stream << 16
 
 
 def pack(frame: AudioFrame, sender: Side) -> bytes:

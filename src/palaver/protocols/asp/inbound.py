@@ -11,20 +11,19 @@ from palaver.protocols.asp.events import AudioMissing, AudioReceived, Event
 from palaver.protocols.asp.frames import ASP16_SIZE, FLAGS, AudioFrame
 from palaver.protocols.asp.outgoing import ACK_INTERVAL
 
-__all__ = ["HEAD_BYTES", "Inbound"]
+__all__ = ["Inbound"]
 
 _MAX_LOOSE_BYTES: Final = 64 * 1024
 """Audio of one message of a 1.0.0 peer, which does not send whole frames."""
-HEAD_BYTES: Final = 4
-"""So much of an ``asp16`` header is the same in all messages of a session."""
-_read_rest: Final = Struct("<4xIIBxH").unpack_from
+_read: Final = Struct("<IIIBxH").unpack_from  # what ``frame_head`` says, and the rest
 
 
 class Inbound:
     """What comes of one session. Frames are counted in the audio that was agreed on.
 
     ``whole_frames`` says that the peer sends 1 to 10 whole frames in a message, as 1.1 demands.
-    It has slots, and few of them, for it is asked fifty times a second for each call.
+    It has slots, and as little as can be changes with a message: fifty come each second for each
+    call, and what a thousand calls touch for one is in no cache.
     """
 
     __slots__ = (
@@ -32,18 +31,19 @@ class Inbound:
         "_ahead_at",
         "_frame_bytes",
         "_frame_samples",
+        "_heard_at",
         "_id",
         "_message_bytes",
         "_missing",
+        "_others",
         "_rate",
         "_sample_bytes",
+        "_untaken",
         "expected_seq",
-        "heard_at",
+        "head",
         "max_ahead",
         "numbered",
-        "received",
         "samples_received",
-        "samples_taken",
         "usual",
         "whole_frames",
     )
@@ -55,25 +55,24 @@ class Inbound:
         """Whether nothing but audio is going on: then ``take_next`` may do all there is to do."""
         self.numbered = False
         """Whether the peer is told from time to time how many of its messages came."""
-        self.received = 0
-        """Messages that came and are numbered: where they are, texts too."""
         self.expected_seq = 0
         """Number of the audio message that should come next."""
         self.samples_received = 0
-        self.samples_taken = 0
-        """Samples of the audio that was handed on."""
-        self.heard_at = now
-        """When the peer said anything last."""
+        """Media time of the first sample that should come next."""
         self.max_ahead = float("inf")
         """Audio (s) that may come before its time."""
+        self._others = 0  # numbered messages that were no audio, less numbers that were skipped
+        self._untaken = 0  # samples of media time that were not handed on
+        self._heard_at = now
         self._ahead = 0.0  # samples that came before their time
         self._ahead_at = now
         self._missing = 0  # and not told yet
-        self.tune(AudioConfig())
+        self.tune(AudioConfig(), None)
 
-    def tune(self, audio: AudioConfig) -> None:
-        """Take that audio from the next message on."""
+    def tune(self, audio: AudioConfig, head: int | None) -> None:
+        """Take that audio from the next message on; ``head`` is what ``frame_head`` says."""
         self.usual = False
+        self.head = head
         # Asked for each frame: a property of the configuration would cost more than the frame.
         self._rate = audio.sample_rate
         self._sample_bytes = audio.sample_bytes
@@ -82,13 +81,28 @@ class Inbound:
         self._message_bytes = ASP16_SIZE + audio.bytes_per_frame
 
     @property
+    def received(self) -> int:
+        """Messages that came and are numbered: where they are, texts too."""
+        return self.expected_seq + self._others if self.numbered else 0
+
+    @property
+    def heard_at(self) -> float:
+        """When the peer said anything last."""
+        return max(self._heard_at, self._ahead_at)
+
+    @heard_at.setter
+    def heard_at(self, now: float) -> None:
+        """Note that it says something."""
+        self._heard_at = now
+
+    @property
     def frames(self) -> int:
         """Frames of the audio that was handed on, in messages of whatever size."""
-        return self.samples_taken // self._frame_samples
+        return (self.samples_received - self._untaken) // self._frame_samples
 
-    def count_received(self) -> bool:
-        """Count a numbered message; tell whether it is time to say how far we are."""
-        self.received += 1
+    def count(self, messages: int = 1) -> bool:
+        """Count numbered messages; tell whether it is time to say how far we are."""
+        self._others += messages
         return self.received % ACK_INTERVAL == 0
 
     def take_next(self, data: bytes, now: float) -> AudioReceived | None:
@@ -98,24 +112,20 @@ class Inbound:
         """
         if not self.usual or len(data) != self._message_bytes:
             return None
-        seq, samples, flags, generation = _read_rest(data)
-        if seq != self.expected_seq or samples != self.samples_received:
+        head, seq, samples, flags, generation = _read(data)
+        if seq != self.expected_seq or samples != self.samples_received or head != self.head:
             return None
         count = self._frame_samples
         ahead = self._ahead - (now - self._ahead_at) * self._rate
         ahead = ahead + count if ahead > 0.0 else count
         if ahead > self.max_ahead * self._rate:
             return None
-        if self.numbered:
-            received = self.received + 1
-            if not received % ACK_INTERVAL:
-                return None
-            self.received = received
+        following = seq + 1
+        if self.numbered and not (following + self._others) % ACK_INTERVAL:
+            return None  # it is time to say how far we are
         self._ahead, self._ahead_at = ahead, now
-        self.heard_at = now
-        self.expected_seq = seq + 1
+        self.expected_seq = following
         self.samples_received = samples + count
-        self.samples_taken += count
         return AudioReceived(
             self._id, data[ASP16_SIZE:], seq, samples, FLAGS[flags & 15], generation
         )
@@ -134,19 +144,22 @@ class Inbound:
         count = size // self._sample_bytes
         # Its number is used up, even where its audio cannot be taken, and so is its time where
         # the next message does not say its own.
+        self._others -= missing + 1  # it was counted already
         self.expected_seq = seq + 1
+        self._untaken -= self.samples_received
         self.samples_received = samples + (count if frame.samples is None else 0)
+        self._untaken += self.samples_received
         self._missing += missing
         self._check_size(size)
+        self._untaken += samples - self.samples_received
         self.samples_received = samples + count
-        self.samples_taken += count
         missing, self._missing = self._missing, 0
         audio = AudioReceived(self._id, frame.payload, seq, samples, frame.flags, frame.generation)
         return [AudioMissing(self._id, seq, missing), audio] if missing else [audio]
 
     def drop(self, frame: AudioFrame) -> None:
         """Do not count what was taken: it is thrown away."""
-        self.samples_taken -= len(frame.payload) // self._sample_bytes
+        self._untaken += len(frame.payload) // self._sample_bytes
 
     def run_ahead(self, frame: AudioFrame, now: float) -> bool:
         """Let audio come before its time; tell whether that is within ``max_ahead``.
@@ -161,10 +174,9 @@ class Inbound:
         self._ahead, self._ahead_at = ahead, now
         return True
 
-    @property
-    def gapless(self) -> bool:
-        """Whether all that was missing has been told of."""
-        return not self._missing
+    def expect_audio(self) -> None:
+        """See whether nothing but audio is going on, where the session has it flow."""
+        self.usual = self.head is not None and not self._missing
 
     def _media_time(self, frame: AudioFrame, missing: int) -> int:
         """Return the media time (samples) at which a message begins."""

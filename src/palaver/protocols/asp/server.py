@@ -209,7 +209,8 @@ class ServerConnection(Connection[ServerSession]):
                 ),
                 session.id,
             )
-        inbound.usual = session.state is SessionState.ACTIVE and inbound.gapless
+        if session.state is SessionState.ACTIVE:
+            inbound.expect_audio()
         return events
 
     def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:

@@ -247,7 +247,7 @@ class Session(AudioTrack, Generic[LinkT]):
             )
         self.acknowledged(received)
         lost = max(0, sending_from - self.received)
-        self.inbound.received += lost
+        self.inbound.count(lost)
         return lost
 
     def acknowledged(self, received: int) -> None:

@@ -41,10 +41,8 @@ class AudioTrack:
         self.framing = audio.framing if isinstance(audio.framing, Framing) else Framing.HASH12
         self.stream = stream
         self.key: FrameKey = frame_key(self.framing, self.id, stream)
-        self.inbound.tune(audio)
         peer = Side.CLIENT if self.side is Side.SERVER else Side.SERVER
-        self.head = frame_head(self.framing, stream, peer)
-        """How the peer's messages begin, where that is always the same."""
+        self.inbound.tune(audio, frame_head(self.framing, stream, peer))
         # Asked for each frame: a property of the configuration would cost more than the frame.
         self._rate = audio.sample_rate
         self._frame_samples = audio.samples_per_frame
