@@ -16,18 +16,16 @@ was told, ``owed`` what the server's application has not answered yet.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 from palaver.protocols.asap.client_connection import ClientConnection
 from palaver.protocols.asap.deliveries import Deliveries
 from palaver.protocols.asap.errors import AsapError
 from palaver.protocols.asap.events import (
     ClientEvent,
-    Close,
     Output,
     RequestReceived,
     ServerEvent,
@@ -37,19 +35,15 @@ from palaver.protocols.asap.limits import Limits
 from palaver.protocols.asap.messages import ASAP_VERSION, Envelope, moment
 from palaver.protocols.asap.server_connection import ServerConnection
 from palaver.protocols.asap.states import LinkState, Side
+from palaver.testing.pair import MemorySocket, Pair
 
-__all__ = ["CLIENT", "SERVER", "AsapPair", "MemorySocket", "Owed", "Tamper"]
+__all__ = ["CLIENT", "SERVER", "AsapMemorySocket", "AsapPair", "Owed", "Tamper"]
 
 CLIENT: Final = "urn:asap:agent:client"
 SERVER: Final = "urn:asap:agent:server"
 
 Tamper: TypeAlias = Callable[[Side, str], Iterable[str]]
 """Who sent a frame, and the frame → what arrives in its place: nothing, one, or several."""
-
-_MAX_DELIVERIES: Final = 100_000
-"""Frames after which two ends that still talk are taken to talk for ever."""
-
-_EventT = TypeVar("_EventT")
 
 
 def _as_it_is(_sender: Side, text: str) -> Iterable[str]:
@@ -64,91 +58,51 @@ class Owed:
     request: RequestReceived
 
 
-class MemorySocket:
-    """One socket: what was sent and has not arrived yet stands in ``in_flight``, by receiver."""
+class AsapMemorySocket(MemorySocket[Side, str]):
+    """One socket between a client of ASAP, which keeps what has no answer, and a server."""
 
     def __init__(self, pair: AsapPair, server: ServerConnection) -> None:
+        super().__init__(Side)
         self._pair = pair
-        self.server = server
-        self.in_flight: Final[dict[Side, deque[Output]]] = {side: deque() for side in Side}
-        self._open = set(Side)
+        self.server: Final = server
 
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing is in flight."""
-        self.collect()
-        return not any(self.in_flight.values())
+    def take_output(self, sender: Side) -> Iterable[Output]:
+        """Return what an end has to send, in order; it forgets it."""
+        end = self._pair.client if sender is Side.CLIENT else self.server
+        return end.take_output()
 
-    def is_open(self, side: Side) -> bool:
-        """Tell whether one side has its socket still."""
-        return side in self._open
-
-    def collect(self) -> None:
-        """Put on their way what the ends have to send."""
-        if Side.CLIENT in self._open:
-            self._send(Side.SERVER, self._pair.client.take_output())
-        if Side.SERVER in self._open:
-            self._send(Side.CLIENT, self.server.take_output())
-
-    def deliver(self, to: Side, most: int | None = None) -> int:
-        """Have frames arrive, as many as there are, or ``most``; return how many it were."""
-        self.collect()
-        flying = self.in_flight[to]
-        arrived = 0
-        while flying and (most is None or arrived < most):
-            arrived += 1
-            self._arrive(to, flying.popleft())
-            self.collect()
-        return arrived
-
-    def end(self, side: Side) -> None:
-        """Have one side notice that the socket is gone."""
-        if side not in self._open:
-            return
-        self._open.remove(side)
-        self.in_flight[side].clear()
-        if side is Side.CLIENT:
-            self._pair.record(side, self._pair.client.connection_lost(self._pair.now))
-        else:
-            self._pair.take(self.server, self.server.closed(self._pair.now))
-
-    def _send(self, to: Side, outputs: Iterable[Output]) -> None:
-        flying = self.in_flight[to]
-        for output in outputs:
-            if flying and isinstance(flying[-1], Close):
-                raise AssertionError(f"{output!r} follows a Close")
-            flying.append(output)
-
-    def _arrive(self, to: Side, output: Output) -> None:
+    def receive(self, to: Side, message: str) -> None:
+        """Hand an end what has arrived, or what has become of it."""
         pair = self._pair
-        if isinstance(output, Close):
-            for side in Side:
-                self.end(side)
-            return
-        sender = Side.SERVER if to is Side.CLIENT else Side.CLIENT
-        for text in pair.tamper(sender, output):
+        for text in pair.tamper(self.other(to), message):
             if to is Side.CLIENT:
                 pair.record(to, pair.client.receive_text(text, pair.now))
             else:
                 pair.take(self.server, self.server.receive_text(text, pair.now))
 
+    def lose(self, side: Side) -> None:
+        """Tell an end that the socket is gone."""
+        pair = self._pair
+        if side is Side.CLIENT:
+            pair.record(side, pair.client.connection_lost(pair.now))
+        else:
+            pair.take(self.server, self.server.closed(pair.now))
 
-class AsapPair:
-    """The two sides, and the sockets between them; the last of ``sockets`` is in use.
+
+class AsapPair(Pair[Side, ClientEvent | ServerEvent, AsapMemorySocket]):
+    """A client and a server of ASAP, and the sockets between them.
 
     ``caller`` is what the server checks of the client's envelopes.
     """
 
     def __init__(self, limits: Limits | None = None, *, caller: Caller | None = None) -> None:
-        self.now = 1_800_000_000.0
+        super().__init__(Side, now=1_800_000_000.0)
         self.limits: Final = limits or Limits()
         self.tamper: Tamper = _as_it_is
         self._numbers = count(1)
         self.client: Final = ClientConnection(self.limits, new_id=self.new_id)
-        self.events: Final[dict[Side, list[ClientEvent | ServerEvent]]] = {s: [] for s in Side}
         self.owed: Final[dict[str, Owed]] = {}
         """What the server's application has not answered, by the envelope's id."""
-        self.sockets: Final[list[MemorySocket]] = []
         self._caller = caller
         self._deliveries = self._new_deliveries()
         self.connect()
@@ -158,11 +112,6 @@ class AsapPair:
     def new_id(self, prefix: str) -> str:
         """Return the next id."""
         return f"{prefix}_{next(self._numbers)}"
-
-    @property
-    def socket(self) -> MemorySocket:
-        """The socket in use."""
-        return self.sockets[-1]
 
     @property
     def server(self) -> ServerConnection:
@@ -204,10 +153,6 @@ class AsapPair:
 
     # --- events -----------------------------------------------------------------------------
 
-    def record(self, side: Side, events: Iterable[ClientEvent | ServerEvent]) -> None:
-        """Keep what a side was told."""
-        self.events[side] += events
-
     def take(self, server: ServerConnection, events: Iterable[ServerEvent]) -> None:
         """Keep what an end of the server was told, and what its application owes now."""
         self.record(Side.SERVER, events)
@@ -217,13 +162,9 @@ class AsapPair:
                     raise AssertionError(f"{event.envelope.id} is worked on twice")
                 self.owed[event.envelope.id] = Owed(server, event)
 
-    def told(self, side: Side, kind: type[_EventT]) -> list[_EventT]:
-        """Return what a side was told of one kind."""
-        return [event for event in self.events[side] if isinstance(event, kind)]
-
     # --- sockets ----------------------------------------------------------------------------
 
-    def connect(self) -> MemorySocket:
+    def connect(self) -> AsapMemorySocket:
         """Open one more socket, and use it from now on."""
         server = ServerConnection(
             self.limits,
@@ -232,30 +173,9 @@ class AsapPair:
             caller=self._caller,
             deliveries=self._deliveries,
         )
-        self.sockets.append(MemorySocket(self, server))
+        self.sockets.append(AsapMemorySocket(self, server))
         self.record(Side.CLIENT, self.client.connected(self.now))
         return self.socket
-
-    def pump(self) -> None:
-        """Have everything arrive on the socket in use, until it is quiet."""
-        socket, arrived = self.socket, 0
-        while not socket.quiet:
-            arrived += sum(socket.deliver(side, 1) for side in Side)
-            if arrived > _MAX_DELIVERIES:
-                raise AssertionError("the two ends never come to rest")
-
-    def drop(self, to_server: int = 0, to_client: int = 0, *, half_dead: bool = False) -> None:
-        """Lose the socket; of what is in flight, so much still arrives, each way.
-
-        ``half_dead``: the server does not notice. What is left on its way to it may arrive later
-        (``deliver``), and so may the end (``end``).
-        """
-        socket = self.socket
-        socket.deliver(Side.SERVER, to_server)
-        socket.deliver(Side.CLIENT, to_client)
-        socket.end(Side.CLIENT)
-        if not half_dead:
-            socket.end(Side.SERVER)
 
     def restart(self) -> None:
         """Have the server lose its memory and its sockets; what it worked on is done by nobody."""
@@ -267,20 +187,6 @@ class AsapPair:
 
     # --- time -------------------------------------------------------------------------------
 
-    def wait(self, seconds: float) -> None:
-        """Let time go by, and have each side do what is due then; nothing arrives meanwhile."""
-        until = self.now + seconds
-        while True:
-            due = min((one for one in self._deadlines() if one is not None), default=None)
-            if due is None or due > until:
-                break
-            self.now = max(self.now, due)
-            self.handle_timeouts()
-            left = [one for one in self._deadlines() if one is not None and one <= due]
-            if left:
-                raise AssertionError(f"at {self.now} something is due at {min(left)} still")
-        self.now = until
-
     def handle_timeouts(self) -> None:
         """Have each side do what is due now."""
         self.record(Side.CLIENT, self.client.handle_timeout(self.now))
@@ -288,7 +194,8 @@ class AsapPair:
             if socket.is_open(Side.SERVER):
                 self.take(socket.server, socket.server.handle_timeout(self.now))
 
-    def _deadlines(self) -> Iterable[float | None]:
+    def deadlines(self) -> Iterable[float | None]:
+        """Return when each end has something to do, if nothing comes before."""
         yield self.client.next_timeout()
         for socket in self.sockets:
             if socket.server.state is not LinkState.CLOSED:

@@ -16,26 +16,26 @@ was told.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from itertools import count
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from palaver.protocols.asp.client import ClientConnection
 from palaver.protocols.asp.client_session import ClientSession, SessionRequest
 from palaver.protocols.asp.config import AudioEncoding, Framing, ProtocolCapabilities
 from palaver.protocols.asp.connection import Connection
-from palaver.protocols.asp.events import Close, Event, Output
+from palaver.protocols.asp.events import Event, Output
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import Feature, Side
 from palaver.protocols.asp.server import ServerConnection
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import Configure, apply_as_negotiated
 from palaver.protocols.asp.sessions import Sessions
-from palaver.protocols.asp.states import LinkState, SessionState
+from palaver.protocols.asp.states import SessionState
+from palaver.testing.pair import MemorySocket, Pair
 
-__all__ = ["EVERYTHING", "AspPair", "MemorySocket", "Tamper", "stamp"]
+__all__ = ["EVERYTHING", "AspMemorySocket", "AspPair", "Tamper", "stamp"]
 
 EVERYTHING: Final = ProtocolCapabilities(
     supported_sample_rates=(8_000, 16_000, 24_000, 48_000),
@@ -48,11 +48,6 @@ EVERYTHING: Final = ProtocolCapabilities(
 Tamper: TypeAlias = Callable[[Side, str | bytes], Iterable[str | bytes]]
 """Who sent a message, and the message → what arrives in its place: nothing, one, or several."""
 
-_MAX_DELIVERIES: Final = 100_000
-"""Messages after which two ends that still talk are taken to talk for ever."""
-
-_EventT = TypeVar("_EventT")
-
 
 def stamp(now: float) -> str:
     """Return a time as ``timestamp`` spells it, where time begins in 1970."""
@@ -63,68 +58,38 @@ def _as_it_is(_sender: Side, message: str | bytes) -> Iterable[str | bytes]:
     return (message,)
 
 
-class MemorySocket:
-    """One socket: what was sent and has not arrived yet stands in ``in_flight``, by receiver."""
+class AspMemorySocket(MemorySocket[Side, str | bytes]):
+    """One socket between a client and a server of ASP."""
 
     def __init__(self, pair: AspPair, client: ClientConnection, server: ServerConnection) -> None:
+        super().__init__(Side)
         self._pair = pair
-        self.client = client
-        self.server = server
-        self.in_flight: dict[Side, deque[Output]] = {side: deque() for side in Side}
+        self.client: Final = client
+        self.server: Final = server
 
-    @property
-    def quiet(self) -> bool:
-        """Whether nothing is in flight."""
-        self.collect()
-        return not any(self.in_flight.values())
+    def take_output(self, sender: Side) -> Iterable[Output]:
+        """Return what an end has to send, in order; it forgets it."""
+        return self._end(sender).take_output()
 
-    def collect(self) -> None:
-        """Put on their way what the ends have to send."""
-        for side in Side:
-            for output in self._end(_other(side)).take_output():
-                flying = self.in_flight[side]
-                if flying and isinstance(flying[-1], Close):
-                    raise AssertionError(f"{output!r} follows a Close")
-                flying.append(output)
-
-    def deliver(self, to: Side, most: int | None = None) -> int:
-        """Have messages arrive, as many as there are, or ``most``; return how many it were."""
-        self.collect()
-        flying = self.in_flight[to]
-        arrived = 0
-        while flying and (most is None or arrived < most):
-            arrived += 1
-            self._arrive(to, flying.popleft())
-            self.collect()
-        return arrived
-
-    def end(self, to: Side) -> None:
-        """Have one side notice that the socket is gone."""
-        end = self._end(to)
-        if end.state is LinkState.CLOSED:
-            return
-        self._pair.record(to, end.closed(self._pair.now))
-        self.in_flight[to].clear()
-        self.collect()
-
-    def _arrive(self, to: Side, output: Output) -> None:
+    def receive(self, to: Side, message: str | bytes) -> None:
+        """Hand an end what has arrived, or what has become of it."""
         end, now = self._end(to), self._pair.now
-        if isinstance(output, Close):
-            for side in Side:
-                self.end(side)
-            return
-        for message in self._pair.tamper(_other(to), output):
-            if isinstance(message, str):
-                self._pair.record(to, end.receive_text(message, now))
+        for one in self._pair.tamper(self.other(to), message):
+            if isinstance(one, str):
+                self._pair.record(to, end.receive_text(one, now))
             else:
-                self._pair.record(to, end.receive_bytes(message, now))
+                self._pair.record(to, end.receive_bytes(one, now))
+
+    def lose(self, side: Side) -> None:
+        """Tell an end that the socket is gone."""
+        self._pair.record(side, self._end(side).closed(self._pair.now))
 
     def _end(self, side: Side) -> Connection[ClientSession] | Connection[ServerSession]:
         return self.client if side is Side.CLIENT else self.server
 
 
-class AspPair:
-    """The two sides, and the sockets between them; the last of ``sockets`` is in use.
+class AspPair(Pair[Side, Event, AspMemorySocket]):
+    """A client and a server of ASP, and the sockets between them.
 
     ``configure`` is what each side's audio pipeline reports to run. ``capabilities`` are the
     server's, ``subprotocol`` says whether ``asp.v1`` was selected.
@@ -139,11 +104,10 @@ class AspPair:
         client_configure: Configure = apply_as_negotiated,
         server_configure: Configure = apply_as_negotiated,
     ) -> None:
+        super().__init__(Side, now=0.0)
         tokens = count(1)
-        self.now = 0.0
         self.limits: Final = limits or Limits()
         self.tamper: Tamper = _as_it_is
-        self.events: Final[dict[Side, list[Event]]] = {side: [] for side in Side}
         self.registry: Final = Sessions(
             capabilities,
             self.limits,
@@ -153,17 +117,11 @@ class AspPair:
         )
         self.calls: Final[dict[str, ClientSession]] = {}
         """The client's sessions, those that wait for a socket among them."""
-        self.sockets: Final[list[MemorySocket]] = []
         self._subprotocol = subprotocol
         self._client_configure = client_configure
         self.connect()
 
     # --- the two sides ----------------------------------------------------------------------
-
-    @property
-    def socket(self) -> MemorySocket:
-        """The socket in use."""
-        return self.sockets[-1]
 
     @property
     def client(self) -> ClientConnection:
@@ -196,19 +154,9 @@ class AspPair:
         self.pump()
         return session
 
-    # --- events -----------------------------------------------------------------------------
-
-    def record(self, side: Side, events: list[Event]) -> None:
-        """Keep what a side was told."""
-        self.events[side] += events
-
-    def told(self, side: Side, kind: type[_EventT]) -> list[_EventT]:
-        """Return what a side was told of one kind."""
-        return [event for event in self.events[side] if isinstance(event, kind)]
-
     # --- sockets ----------------------------------------------------------------------------
 
-    def connect(self) -> MemorySocket:
+    def connect(self) -> AspMemorySocket:
         """Open one more socket, and use it from now on; nothing has arrived on it."""
         client = ClientConnection(
             self.now,
@@ -217,29 +165,10 @@ class AspPair:
             subprotocol=self._subprotocol,
             configure=self._client_configure,
         )
-        self.sockets.append(MemorySocket(self, client, ServerConnection(self.registry, self.now)))
+        self.sockets.append(
+            AspMemorySocket(self, client, ServerConnection(self.registry, self.now))
+        )
         return self.socket
-
-    def pump(self) -> None:
-        """Have everything arrive on the socket in use, until it is quiet."""
-        socket, arrived = self.socket, 0
-        while not socket.quiet:
-            arrived += sum(socket.deliver(side, 1) for side in Side)
-            if arrived > _MAX_DELIVERIES:
-                raise AssertionError("the two ends never come to rest")
-
-    def drop(self, to_server: int = 0, to_client: int = 0, *, half_dead: bool = False) -> None:
-        """Lose the socket; of what is in flight, so much still arrives, each way.
-
-        ``half_dead``: the server does not notice. What is left on its way to it may arrive later
-        (``deliver``), and so may the end (``end``).
-        """
-        socket = self.socket
-        socket.deliver(Side.SERVER, to_server)
-        socket.deliver(Side.CLIENT, to_client)
-        socket.end(Side.CLIENT)
-        if not half_dead:
-            socket.end(Side.SERVER)
 
     def reconnect(self) -> None:
         """Open a socket, and have the client ask to go on with each session that it has there."""
@@ -251,20 +180,6 @@ class AspPair:
 
     # --- time -------------------------------------------------------------------------------
 
-    def wait(self, seconds: float) -> None:
-        """Let time go by, and have each side do what is due then; nothing arrives meanwhile."""
-        until = self.now + seconds
-        while True:
-            due = min((one for one in self._deadlines() if one is not None), default=None)
-            if due is None or due > until:
-                break
-            self.now = max(self.now, due)
-            self.handle_timeouts()
-            left = [one for one in self._deadlines() if one is not None and one <= due]
-            if left:
-                raise AssertionError(f"at {self.now} something is due at {min(left)} still")
-        self.now = until
-
     def handle_timeouts(self) -> None:
         """Have each side do what is due now."""
         for socket in self.sockets:
@@ -272,12 +187,9 @@ class AspPair:
             self.record(Side.SERVER, socket.server.handle_timeout(self.now))
         self.record(Side.SERVER, self.registry.handle_timeout(self.now))
 
-    def _deadlines(self) -> Iterable[float | None]:
+    def deadlines(self) -> Iterable[float | None]:
+        """Return when each end has something to do, if nothing comes before."""
         for socket in self.sockets:
             yield socket.client.next_timeout()
             yield socket.server.next_timeout()
         yield self.registry.next_timeout()
-
-
-def _other(side: Side) -> Side:
-    return Side.SERVER if side is Side.CLIENT else Side.CLIENT

@@ -20,7 +20,7 @@ from palaver.protocols.asp.events import (
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import CallActionMessage, DtmfMessage, Side
 from palaver.protocols.asp.states import SessionState
-from palaver.testing.asp_pair import AspPair, MemorySocket
+from palaver.testing.asp_pair import AspMemorySocket, AspPair
 from tests.protocols.asp.ends import FRAME
 
 IDS = ("a", "b")
@@ -35,7 +35,7 @@ class Story:
     limits: Limits
     pair: AspPair = field(init=False)
     said: dict[tuple[Side, str], list[int]] = field(init=False)
-    ghosts: list[MemorySocket] = field(default_factory=list)
+    ghosts: list[AspMemorySocket] = field(default_factory=list)
     connected: bool = True
     number: int = 0
 

@@ -435,5 +435,5 @@ def test_time_without_messages() -> None:
     pair.pump()
     assert len(pair.registry) == 0
     assert pair.client.sessions == {}
-    assert list(filter(None, pair._deadlines())) == []
+    assert list(filter(None, pair.deadlines())) == []
     assert [one.reason for one in pair.told(Side.CLIENT, SessionClosed)] == ["idle", "idle"]
