@@ -72,7 +72,7 @@ class BatchOptions:
 
     interval: float = 0.010
     budget: float = 0.005
-    max_windows: int = 128
+    max_windows: int = 256
     max_delay: float = 0.5
     fallback_time: float = 10.0
     clock: Callable[[], float] = _loop_time

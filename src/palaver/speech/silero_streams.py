@@ -89,8 +89,9 @@ class SileroStreams(ABC):
         marks[:, 0] += 1
         probability = np.empty(count, np.float32)
         with self._computing():
-            for at in range(0, count, _BLOCK):
-                block = slice(at, at + _BLOCK)
+            size = -(-count // -(-count // _BLOCK))  # blocks of about one size
+            for at in range(0, count, size):
+                block = slice(at, at + size)
                 before = self._arena.gather(rows[block], slice(0, self._heard.stop))
                 probability[block], states = self._compute(before, windows[block])
                 self._arena.scatter(rows[block], states)
