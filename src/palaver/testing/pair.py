@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Final, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 __all__ = ["MemorySocket", "Pair", "SocketEnd"]
 
@@ -23,7 +23,6 @@ _EventT = TypeVar("_EventT")
 _KindT = TypeVar("_KindT")
 
 
-@runtime_checkable
 class SocketEnd(Protocol):
     """What an end says last: the code and the reason that its socket closes with."""
 
@@ -88,7 +87,7 @@ class MemorySocket(ABC, Generic[_SideT, _MessageT]):
                 continue
             flying = self.in_flight[self.other(sender)]
             for output in self.take_output(sender):
-                if flying and isinstance(flying[-1], SocketEnd):
+                if flying and not isinstance(flying[-1], str | bytes):
                     raise AssertionError(f"{output!r} follows a Close")
                 flying.append(output)
 
@@ -100,11 +99,11 @@ class MemorySocket(ABC, Generic[_SideT, _MessageT]):
         while flying and (most is None or arrived < most):
             arrived += 1
             message = flying.popleft()
-            if isinstance(message, SocketEnd):
+            if isinstance(message, str | bytes):
+                self.receive(to, message)
+            else:
                 self.end(self._client)
                 self.end(self._server)
-            else:
-                self.receive(to, message)
             self.collect()
         return arrived
 
