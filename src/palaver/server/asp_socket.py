@@ -148,14 +148,12 @@ class AspSocket:
         if connection.congested or self._unread:
             return False
         now = self._now()
-        audio = connection.receive_next(data, now)
-        if audio is not None:
-            self._server.hear(audio)
-            return True
         self._reading = True
         try:
-            events = connection.receive_bytes(data, now)
-            if events:
+            audio = connection.receive_next(data, now)
+            if audio is not None:
+                self._server.hear(audio)
+            elif events := connection.receive_bytes(data, now):
                 # Nothing comes behind audio, and it has no line in the log.
                 plain = type(events[0]) is AudioReceived
                 self._server.take(events, logged=plain or self._may_log(events))
