@@ -7,70 +7,44 @@ import time
 from typing import Final
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
 from palaver.engine.agent import Agent
 from palaver.engine.engine import Engine
 from palaver.errors import StoreUnavailable
+from palaver.model.profile import AgentProfile
 from palaver.protocols.asap.manifest import DEFAULT_TTL, agent_urn, encode_manifest, manifest_of
 from palaver.protocols.asap.messages import ASAP_VERSION
 from palaver.server.drain import Drain
-from palaver.server.http import header, send_json, send_problem
-from palaver.server.wellknown import base_url, etag_matches
+from palaver.server.http import send_json
+from palaver.server.wellknown import AgentEndpoint, DescriptionEndpoint
 
 __all__ = ["HealthEndpoint", "ManifestEndpoint"]
 
 _PING_TIMEOUT: Final = 2.0
 
 
-class ManifestEndpoint:
-    """``GET /.well-known/asap/manifest.json``, with ETag and Cache-Control."""
+class ManifestEndpoint(DescriptionEndpoint):
+    """``GET /.well-known/asap/manifest.json``."""
 
-    def __init__(self, engine: Engine, default_agent: str, public_url: str | None) -> None:
-        self._engine = engine
-        self._default_agent = default_agent
-        self._public_url = public_url
+    max_age = DEFAULT_TTL
+    vary = b"Host"
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer 200 with the manifest, 304 where the client has it, 404 for an unknown agent."""
-        named = scope.get("path_params", {}).get("agent_id")
-        agent = self._engine.agents.get(named or self._default_agent)
-        if agent is None:
-            await send_problem(send, 404, f"no agent {named!r} is served here")
-            return
-        base = self._public_url or base_url(scope)
-        if named is not None:
-            base = f"{base}/agents/{named}"
-        body, etag = encode_manifest(manifest_of(agent.profile, base))
-        headers = [
-            (b"etag", etag.encode()),
-            (b"cache-control", b"public, max-age=%d" % DEFAULT_TTL),
-            (b"vary", b"Host"),
-        ]
-        known = header(scope, b"if-none-match")
-        if known is not None and etag_matches(known, etag):
-            await send({"type": "http.response.start", "status": 304, "headers": headers})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        await send_json(send, body, headers=headers)
+    def encode(self, profile: AgentProfile, base: str, _scope: Scope) -> tuple[bytes, str]:
+        """Return the manifest."""
+        return encode_manifest(manifest_of(profile, base))
 
 
-class HealthEndpoint:
+class HealthEndpoint(AgentEndpoint):
     """``GET /.well-known/asap/health``: 200 while requests are taken, else 503."""
 
     def __init__(self, engine: Engine, default_agent: str, drain: Drain) -> None:
-        self._engine = engine
-        self._default_agent = default_agent
+        super().__init__(engine, default_agent)
         self._drain = drain
         self._began = time.monotonic()
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer; 404 for an unknown agent."""
-        named = scope.get("path_params", {}).get("agent_id")
-        agent = self._engine.agents.get(named or self._default_agent)
-        if agent is None:
-            await send_problem(send, 404, f"no agent {named!r} is served here")
-            return
+    async def answer(self, agent: Agent, _scope: Scope, send: Send) -> None:
+        """Answer how the server is."""
         healthy = not self._drain.begun and await self._store_answers()
         body = orjson.dumps(self._told(agent, healthy=healthy))
         headers = [(b"cache-control", b"no-store")]
