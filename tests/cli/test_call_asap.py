@@ -166,6 +166,21 @@ def test_nobody_there(run: Run, desk: Server, url: str, wire: str | None, code: 
     assert line.startswith("palaver: ")
 
 
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/asp", "calls are taken there: palaver talk WS/asp FILE.wav; leave /asp out for text"),
+        ("/nowhere", "write http://HOST:PORT, or ws://HOST:PORT/asap/ws"),
+    ],
+)
+def test_another_address_is_named(run: Run, desk: Server, path: str, hint: str) -> None:
+    """Where there is no ASAP, the line says what to write."""
+    address = desk.url.replace("http", "ws")
+    ended = run("call", f"{address}{path}", "hi")
+    assert ended.code == 4
+    assert ended.err.endswith(f"; {hint.replace('WS', address)}\n")
+
+
 @pytest.fixture(scope="module")
 def hasty(serve: Serve) -> Server:
     """Serve the demo agent, which tells soon of a task that it goes on."""

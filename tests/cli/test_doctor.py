@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.conftest import Server
 
 
 def free_port() -> int:
@@ -47,6 +48,14 @@ def test_json(run: Run) -> None:
     checks = {check["what"]: check for check in json.loads(ended.out)}
     assert {name for name, check in checks.items() if not check["good"]} == {"port"}
     assert checks["port"]["detail"].startswith(f"cannot listen on 127.0.0.1 port {port}: ")
+
+
+def test_a_port_that_palaver_has(run: Run, desk: Server) -> None:
+    """A server that runs already is no reason for alarm."""
+    port = desk.url.rpartition(":")[2]
+    ended = run("doctor", "--store", "memory:", "--port", port)
+    assert ended.code == 0
+    assert f"ok   port: 127.0.0.1 port {port}: Palaver serves there\n" in ended.out
 
 
 @pytest.mark.parametrize(

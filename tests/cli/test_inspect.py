@@ -119,7 +119,7 @@ class _Peer(BaseHTTPRequestHandler):
 def peer() -> Iterator[str]:
     """Serve a card of the oldest generation."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Peer) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))  # its shutdown waits
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
-from palaver.cli import asp, call, doctor, inspect, serve, talk
 from palaver.cli.exits import Exit
-from palaver.cli.printable import printable
-from palaver.errors import (
-    AgentError,
-    ConfigError,
-    PalaverError,
-    PeerError,
-    PeerUnreachable,
-    StorageError,
-)
+
+try:
+    import typer
+
+    from palaver.cli import asp, call, doctor, inspect, serve, talk
+    from palaver.cli.printable import printable
+    from palaver.errors import (
+        AgentError,
+        ConfigError,
+        PalaverError,
+        PeerError,
+        PeerUnreachable,
+        StorageError,
+    )
+except KeyboardInterrupt:  # a second in which somebody may think better of it: no traceback
+    raise SystemExit(Exit.INTERRUPTED) from None
 
 __all__ = ["app", "main"]
 

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from palaver.cli.asap_transcript import AsapTranscript
 from palaver.cli.exits import Exit
 from palaver.client.asap import AsapClient, AsapSettings, Transport
-from palaver.client.asap_errors import AsapUnreachable
+from palaver.client.asap_errors import AsapRefused, AsapUnreachable
+from palaver.client.asp_dial import shown
 from palaver.client.transport import Patience
 from palaver.engine.clock import new_id
 from palaver.errors import PeerError
@@ -31,6 +33,7 @@ _ANSWERED_WITHIN: Final = 60.0
 """Seconds: servers answer earlier, with a task that goes on where it is not done by then."""
 _TRIES: Final = 1000
 """More than fit into any patience, which is what bounds them."""
+_NOT_FOUND: Final = 404
 _OPEN: Final = frozenset({TaskStatus.SUBMITTED, TaskStatus.WORKING, TaskStatus.PAUSED})
 _FAILED: Final = frozenset({TaskStatus.FAILED, TaskStatus.REJECTED, TaskStatus.CANCELLED})
 
@@ -69,16 +72,30 @@ async def converse(
         insecure=True,  # whoever writes http:// means it; nothing goes along that is secret
         settings=AsapSettings(patience=patience, attempts=_TRIES),
     )
-    async with client:
-        conversation = _Conversation(client, news, give_up_after)
-        while True:
-            response = await conversation.say(saying)
-            transcript.answer(response)
-            if response.status is not TaskStatus.INPUT_REQUIRED:
-                return Exit.FAILED if response.status in _FAILED else Exit.DONE
-            if prompt is None:
-                return Exit.INPUT_REQUIRED
-            saying = Saying(await prompt(), response.task_id)
+    try:
+        async with client:
+            conversation = _Conversation(client, news, give_up_after)
+            while True:
+                response = await conversation.say(saying)
+                transcript.answer(response)
+                if response.status is not TaskStatus.INPUT_REQUIRED:
+                    return Exit.FAILED if response.status in _FAILED else Exit.DONE
+                if prompt is None:
+                    return Exit.INPUT_REQUIRED
+                saying = Saying(await prompt(), response.task_id)
+    except AsapRefused as refused:
+        if refused.code != _NOT_FOUND:
+            raise
+        raise PeerError(f"{refused}; {_elsewhere(url)}") from None
+
+
+def _elsewhere(url: str) -> str:
+    """Return what to write in place of an address at which there is no ASAP."""
+    parts = urlsplit(shown(url) if "://" in url else f"http://{shown(url)}")
+    if parts.path.rstrip("/").endswith("/asp"):
+        return f"calls are taken there: palaver talk {shown(url)} FILE.wav; leave /asp out for text"
+    secure = "s" if parts.scheme in {"https", "wss"} else ""
+    return f"write http{secure}://HOST:PORT, or ws{secure}://HOST:PORT/asap/ws"
 
 
 def routed(manifest: Manifest, text: str) -> tuple[str, str]:

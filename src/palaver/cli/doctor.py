@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import apsw
+import httpx2
 import orjson
 import typer
 
 from palaver import __version__
 from palaver.cli.exits import Exit
+from palaver.client.transport import Patience, http_client
 from palaver.config import Settings, load_settings
 from palaver.errors import ConfigError, ProviderError, StorageError
 from palaver.observability.logging import configure_logging
@@ -26,6 +28,8 @@ from palaver.storage.open import open_storage
 __all__ = ["doctor"]
 
 _VOICE_TIMEOUT: Final = 30.0
+_ASK_TIMEOUT: Final = 1.0
+_MAX_METRICS_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def doctor(
         checks.append(_Check("settings", good=True, detail="all values are legal"))
         checks.append(_Check("SQLite", good=True, detail=f"{apsw.sqlite_lib_version()} (apsw)"))
         checks.append(asyncio.run(_store(settings.store)))
-        checks.append(_port(settings.host, settings.port))
+        checks.append(asyncio.run(_port(settings.host, settings.port)))
         checks.append(asyncio.run(_voice(settings)))
     if json:
         typer.echo(orjson.dumps(checks).decode())
@@ -86,12 +90,33 @@ async def _store(url: str) -> _Check:
     return _Check("store", good=True, detail=detail)
 
 
-def _port(host: str, port: int) -> _Check:
+async def _port(host: str, port: int) -> _Check:
     try:
         bind(host, port).close()
     except ConfigError as error:
+        if await _is_palaver(host, port):
+            return _Check("port", good=True, detail=f"{host} port {port}: Palaver serves there")
         return _Check("port", good=False, detail=str(error))
     return _Check("port", good=True, detail=f"{host} port {port} is free")
+
+
+async def _is_palaver(host: str, port: int) -> bool:
+    """Tell whether what has the port shows the metrics of Palaver."""
+    url = f"http://[{host}]:{port}/metrics" if ":" in host else f"http://{host}:{port}/metrics"
+    read = b""
+    try:
+        async with (
+            asyncio.timeout(_ASK_TIMEOUT),
+            http_client(Patience()) as http,
+            http.stream("GET", url) as response,
+        ):
+            async for piece in response.aiter_bytes():
+                read += piece
+                if b"palaver_" in read or len(read) > _MAX_METRICS_BYTES:
+                    break
+    except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError):
+        return False
+    return b"palaver_" in read
 
 
 async def _voice(settings: Settings) -> _Check:

@@ -64,7 +64,7 @@ def serve(  # noqa: PLR0913 # typer reads the options of a command from its para
     insecure: _Insecure = False,
     print_config: _PrintConfig = False,
 ) -> None:
-    """Serve an agent over A2A, all generations, and calls over ASP, until SIGTERM or Ctrl-C."""
+    """Serve an agent over A2A, ASAP and, for calls, ASP, until SIGTERM or Ctrl-C."""
     flags: dict[str, Any] = dict(_pair(given) for given in option or [])
     given = {
         "host": host,

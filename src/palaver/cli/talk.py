@@ -23,7 +23,7 @@ from palaver.engine.clock import new_id
 from palaver.errors import ConfigError, PeerError, PeerUnreachable
 from palaver.media.file_call import CallPatience, FileCall
 from palaver.media.frame_source import FileFrames
-from palaver.media.happenings import CallEnded
+from palaver.media.happenings import CallEnded, SpeechStarted
 from palaver.media.microphone import Microphone, check_microphone
 from palaver.media.player import Player
 from palaver.media.wave_file import WaveFile, read_wave, write_wave
@@ -32,6 +32,7 @@ from palaver.protocols.asp.client_session import SessionRequest
 from palaver.protocols.asp.config import AudioConfig, Framing, ProtocolCapabilities, VADConfig
 from palaver.protocols.asp.errors import Misuse
 from palaver.protocols.asp.limits import Limits
+from palaver.protocols.asp.messages import Feature
 from palaver.speech.resample import resample
 
 __all__ = ["talk"]
@@ -39,6 +40,10 @@ __all__ = ["talk"]
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}")
 _MAX_TRIES: Final = 3.0
 """Seconds for which a connection is tried again."""
+_UNHEARD: Final = (
+    "the server has told of no speech: either it found none, or it takes calls in silence "
+    "(voice = false)"
+)
 _LEAD_SLACK: Final = 2.0
 """Seconds by which a call in a hurry stays behind what servers allow."""
 
@@ -271,7 +276,16 @@ async def _converse(session: CallSession, wanted: _Wanted, report: Report) -> Ca
         saved = _keep(wanted, call)
         with suppress(BrokenPipeError):
             report.conclude(ended, call.figures(), saved)
+    if ended.outcome == "unanswered" and _unheard(session, call):
+        return replace(ended, reason=f"{ended.reason}; {_UNHEARD}")
     return ended
+
+
+def _unheard(session: CallSession, call: FileCall) -> bool:
+    """Tell whether the server would have told of speech, and has not."""
+    if not session.config.vad.enabled or Feature.SPEECH_EVENTS not in session.features:
+        return False
+    return not any(isinstance(one, SpeechStarted) for _, one in call.record.happenings)
 
 
 def _keep(wanted: _Wanted, call: FileCall) -> str | None:
