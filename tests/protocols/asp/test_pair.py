@@ -73,8 +73,9 @@ def test_an_end_that_talks_after_its_close() -> None:
         pair.pump()
 
 
-def test_ends_that_never_come_to_rest() -> None:
+def test_ends_that_never_come_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ends that answer each other for ever are a failure, and the pair says so."""
+    monkeypatch.setattr("palaver.testing.pair._MAX_DELIVERIES", 1_000)
     pair = AspPair()
     pair.open(SessionRequest(session_id="s"))
     pair.tamper = lambda _sender, _message: ["{"]  # whatever is said, it is never understood
