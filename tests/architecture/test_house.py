@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "palaver"
 PURE = ("errors.py", "model/", "protocols/")
 
 MAX_FILE_LINES = 500
-MAX_MESSAGES_LINES = 650  # declarations only: one field, one line
+MAX_MESSAGES_LINES = 580  # declarations only: one field, one line
 MAX_FUNCTION_LINES = 50
 MAX_METHODS = 25
 
@@ -86,7 +86,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def test_files_are_small() -> None:
-    """No file of the package is over 500 lines; one that only declares messages, 650."""
+    """No file of the package is over 500 lines; one that only declares messages, 580."""
     long = []
     for path in SOURCE.rglob("*.py"):
         lines = len(path.read_text(encoding="utf-8").splitlines())

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from palaver.protocols.asp import inbound, limits, messages, outgoing, quiet
+from palaver.protocols.asp import inbound, limits, outgoing, quiet, text_frames
 from palaver.protocols.asp.config import (
     FRAMES_PER_MESSAGE,
     Adjustment,
@@ -385,7 +385,7 @@ def described(kind: type) -> dict[str, str]:
 def _fixed(language: Language) -> Iterator[str]:
     yield from _table(*language.words("what", "limit"))
     values = (
-        messages.MAX_TEXT,
+        text_frames.MAX_TEXT,
         FRAMES_PER_MESSAGE,
         inbound._MAX_LOOSE_BYTES,
         outgoing.ACK_INTERVAL,

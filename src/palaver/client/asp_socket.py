@@ -31,9 +31,10 @@ from palaver.protocols.asp.errors import (
 )
 from palaver.protocols.asp.events import AudioReceived, Close, Event, HandshakeFailed, Output
 from palaver.protocols.asp.limits import Limits
-from palaver.protocols.asp.messages import ProtocolCapabilitiesMessage, read_object
+from palaver.protocols.asp.messages import ProtocolCapabilitiesMessage
 from palaver.protocols.asp.session import Configure
 from palaver.protocols.asp.states import LinkState
+from palaver.protocols.asp.text_frames import read_object
 
 __all__ = ["AspRefused", "AspSocket", "Observe", "Observed", "Time"]
 

@@ -21,17 +21,16 @@ from palaver.protocols.asp.frames import AudioFrame, frame_key, pack
 from palaver.protocols.asp.legacy import read_error
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
-    MAX_TEXT,
     AudioSpeechEndMessage,
     Feature,
     PlaybackMarkMessage,
     Side,
     parse_message,
-    read_object,
 )
 from palaver.protocols.asp.server import ServerConnection
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.states import SESSION, LinkState, SessionState
+from palaver.protocols.asp.text_frames import MAX_TEXT, read_object
 from palaver.testing.asp_pair import EVERYTHING, stamp
 from tests.protocols.asp.ends import FRAME, OLD, capabilities_of, registry
 from tests.protocols.asp.samples import REJECTED, SAMPLES

@@ -16,8 +16,8 @@ from palaver.protocols.asp.events import (
 )
 from palaver.protocols.asp.frames import session_hash
 from palaver.protocols.asp.limits import Limits
-from palaver.protocols.asp.messages import MAX_TEXT
 from palaver.protocols.asp.states import SessionState
+from palaver.protocols.asp.text_frames import MAX_TEXT
 from tests.protocols.asp.ends import FRAME, RawClient, RawPeer, RawServer, registry
 
 # --- errors -----------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 from palaver.protocols.asp.config import AudioConfig, VADConfig
 from palaver.protocols.asp.errors import ErrorCode, Rejection
 from palaver.protocols.asp.messages import (
-    MAX_TEXT,
     MESSAGES,
     ASPMessage,
     AudioEndMessage,
@@ -28,9 +27,8 @@ from palaver.protocols.asp.messages import (
     Side,
     TurnOverrideMessage,
     parse_message,
-    read_object,
-    session_id_of,
 )
+from palaver.protocols.asp.text_frames import MAX_TEXT, read_object, session_id_of
 from tests.protocols.asp.samples import REJECTED, SAMPLES, every_sample
 from tests.protocols.asp.strategies import json_values, messages, texts, unhurried
 

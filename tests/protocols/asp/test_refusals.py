@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from palaver.protocols.asp.errors import ErrorCode, Rejection
-from palaver.protocols.asp.messages import MAX_TEXT, MESSAGES, parse_message, session_id_of
+from palaver.protocols.asp.messages import MESSAGES, parse_message
+from palaver.protocols.asp.text_frames import MAX_TEXT, session_id_of
 from tests.protocols.asp.samples import SAMPLES, every_sample
 from tests.protocols.asp.strategies import json_values, unhurried
 

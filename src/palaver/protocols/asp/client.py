@@ -52,10 +52,10 @@ from palaver.protocols.asp.messages import (
     SessionStartMessage,
     SessionUpdateMessage,
     Side,
-    session_id_of,
 )
 from palaver.protocols.asp.session import Configure, apply_as_negotiated, same_major
 from palaver.protocols.asp.states import LINK, LinkState, SessionState
+from palaver.protocols.asp.text_frames import session_id_of
 
 __all__ = ["ClientConnection"]
 

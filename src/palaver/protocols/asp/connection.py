@@ -16,11 +16,10 @@ from palaver.protocols.asp.messages import (
     SessionMessage,
     Side,
     parse_message,
-    read_object,
-    session_id_of,
 )
 from palaver.protocols.asp.session import Session
 from palaver.protocols.asp.states import AUDIO, UNNUMBERED, LinkState, SessionState
+from palaver.protocols.asp.text_frames import read_object, session_id_of
 
 __all__ = ["Connection"]
 

@@ -25,7 +25,7 @@ from palaver.protocols.asp.errors import (
     Rejection,
     protocol_error,
 )
-from palaver.protocols.asp.messages import SessionId
+from palaver.protocols.asp.fields import SessionId
 from palaver.protocols.asp.negotiation import ConfigRequest, negotiate
 
 __all__ = [

@@ -8,7 +8,7 @@ ignored; members that are ``None`` do not travel.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import orjson
 from pydantic import (
@@ -22,7 +22,6 @@ from pydantic import (
 
 from palaver.protocols.asp.config import (
     AudioConfig,
-    NegotiatedConfig,
     NegotiationMode,
     ProtocolCapabilities,
     SessionStatistics,
@@ -36,9 +35,26 @@ from palaver.protocols.asp.errors import (
     field_error,
     protocol_error,
 )
+from palaver.protocols.asp.fields import (
+    Count,
+    Digest,
+    Errors,
+    Features,
+    Id,
+    Language,
+    Milliseconds,
+    Negotiated,
+    Received,
+    SessionId,
+    Status,
+    Text,
+    Token,
+    Version,
+    Word,
+)
+from palaver.protocols.asp.text_frames import read_object, session_id_of
 
 __all__ = [
-    "MAX_TEXT",
     "MESSAGES",
     "ASPMessage",
     "AudioEndMessage",
@@ -69,12 +85,7 @@ __all__ = [
     "TranscriptMessage",
     "TurnOverrideMessage",
     "parse_message",
-    "read_object",
-    "session_id_of",
 ]
-
-MAX_TEXT: Final = 64 * 1024
-"""Characters of one text message."""
 
 
 class Side(StrEnum):
@@ -98,45 +109,6 @@ class Feature(StrEnum):
     CALL_ACTION = "call_action"
     GO_AWAY = "go_away"
     TRANSCRIPTS = "transcripts"
-
-
-SessionId: TypeAlias = Annotated[
-    str, Field(min_length=1, max_length=128, description="Id of the session, chosen by the client")
-]
-_Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=128)]
-_Word: TypeAlias = Annotated[str, Field(max_length=64)]
-_Text: TypeAlias = Annotated[str, Field(max_length=16_384)]
-_Language: TypeAlias = Annotated[
-    str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,8}$")
-]
-_Milliseconds: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
-_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
-_Version: TypeAlias = Annotated[
-    str,
-    Field(pattern=r"^[0-9]{1,6}\.[0-9]{1,6}\.[0-9]{1,6}$", description="Version of ASP (semver)"),
-]
-_Features: TypeAlias = Annotated[
-    tuple[_Word, ...], Field(max_length=64, strict=False, description="Names of features")
-]
-_Errors: TypeAlias = Annotated[
-    tuple[ProtocolError, ...], Field(max_length=64, strict=False, description="Why it was rejected")
-]
-_Digest: TypeAlias = Annotated[
-    str, Field(max_length=128, description="Digest of the configuration that the sender runs")
-]
-_Token: TypeAlias = Annotated[
-    str, Field(min_length=1, max_length=256, description="What the session can be resumed with")
-]
-_Received: TypeAlias = Annotated[
-    int,
-    Field(ge=0, le=2**53, description="How many messages of the session the sender has received"),
-]
-_Status: TypeAlias = Annotated[
-    Literal["accepted", "accepted_with_changes", "rejected"], Field(description="How it came out")
-]
-_Negotiated: TypeAlias = Annotated[
-    NegotiatedConfig, Field(description="What both run; left out where it was rejected")
-]
 
 
 class ASPMessage(BaseModel):
@@ -241,8 +213,8 @@ class ProtocolGoAwayMessage(ASPMessage):
     sender = _SERVER
     feature = Feature.GO_AWAY
     type: Literal["protocol.go_away"] = "protocol.go_away"
-    reason: Annotated[_Word, Field(description="Why, such as `shutdown`")] = "shutdown"
-    grace_ms: Annotated[_Milliseconds, Field(description="Time (ms) until the socket closes")] = 0
+    reason: Annotated[Word, Field(description="Why, such as `shutdown`")] = "shutdown"
+    grace_ms: Annotated[Milliseconds, Field(description="Time (ms) until the socket closes")] = 0
 
 
 class SessionStartMessage(SessionMessage):
@@ -256,10 +228,10 @@ class SessionStartMessage(SessionMessage):
     metadata: Annotated[JsonObject | None, Field(description="Anything; kept with the session")] = (
         None
     )
-    version: Annotated[_Version | None, Field(description="Version of ASP of the client (1.1)")] = (
+    version: Annotated[Version | None, Field(description="Version of ASP of the client (1.1)")] = (
         None
     )
-    features: Annotated[_Features | None, Field(description="Features that it knows (1.1)")] = None
+    features: Annotated[Features | None, Field(description="Features that it knows (1.1)")] = None
     audio_offers: Annotated[
         tuple[AudioConfig, ...] | None,
         Field(
@@ -282,18 +254,18 @@ class SessionStartedMessage(SessionMessage):
 
     sender = _SERVER
     type: Literal["session.started"] = "session.started"
-    status: _Status
-    negotiated: _Negotiated | None = None
-    errors: _Errors | None = None
-    version: Annotated[_Version | None, Field(description="Version that both use (1.1)")] = None
-    features: Annotated[_Features | None, Field(description="Features that both know (1.1)")] = None
+    status: Status
+    negotiated: Negotiated | None = None
+    errors: Errors | None = None
+    version: Annotated[Version | None, Field(description="Version that both use (1.1)")] = None
+    features: Annotated[Features | None, Field(description="Features that both know (1.1)")] = None
     stream: Annotated[
         int | None, Field(ge=0, le=65_535, description="The session's number in `asp16` (1.1)")
     ] = None
-    config_digest: _Digest | None = None
-    resume_token: _Token | None = None
+    config_digest: Digest | None = None
+    resume_token: Token | None = None
     resume_window_ms: Annotated[
-        _Milliseconds | None, Field(description="How long it can be resumed after a drop (1.1)")
+        Milliseconds | None, Field(description="How long it can be resumed after a drop (1.1)")
     ] = None
 
 
@@ -303,7 +275,7 @@ class SessionConfirmMessage(SessionMessage):
     sender = _CLIENT
     feature = Feature.CONFIG_DIGEST
     type: Literal["session.confirm"] = "session.confirm"
-    config_digest: _Digest
+    config_digest: Digest
 
 
 class SessionUpdateMessage(SessionMessage):
@@ -325,17 +297,17 @@ class SessionUpdatedMessage(SessionMessage):
 
     sender = _SERVER
     type: Literal["session.updated"] = "session.updated"
-    status: _Status
-    negotiated: _Negotiated | None = None
-    errors: _Errors | None = None
+    status: Status
+    negotiated: Negotiated | None = None
+    errors: Errors | None = None
     effective_seq: Annotated[
-        _Count | None,
+        Count | None,
         Field(description="Number of the client's first audio message under the new values"),
     ] = None
     effective_samples: Annotated[
-        _Count | None, Field(description="The same as samples since the session began")
+        Count | None, Field(description="The same as samples since the session began")
     ] = None
-    config_digest: _Digest | None = None
+    config_digest: Digest | None = None
 
 
 class SessionEndMessage(SessionMessage):
@@ -343,7 +315,7 @@ class SessionEndMessage(SessionMessage):
 
     sender = _CLIENT
     type: Literal["session.end"] = "session.end"
-    reason: Annotated[_Word | None, Field(description="Why, such as `call_hangup`")] = None
+    reason: Annotated[Word | None, Field(description="Why, such as `call_hangup`")] = None
 
 
 class SessionEndedMessage(SessionMessage):
@@ -353,7 +325,7 @@ class SessionEndedMessage(SessionMessage):
     type: Literal["session.ended"] = "session.ended"
     duration_seconds: Annotated[float, Field(ge=0, le=1e9, description="How long it was (s)")] = 0.0
     statistics: SessionStatistics = SessionStatistics()
-    reason: Annotated[_Word | None, Field(description="Why, where the server ended it")] = None
+    reason: Annotated[Word | None, Field(description="Why, where the server ended it")] = None
 
 
 class SessionAckMessage(SessionMessage):
@@ -362,7 +334,7 @@ class SessionAckMessage(SessionMessage):
     sender = _BOTH
     feature = Feature.SESSION_RESUME
     type: Literal["session.ack"] = "session.ack"
-    received: _Received
+    received: Received
 
 
 class SessionResumeMessage(SessionMessage):
@@ -371,10 +343,10 @@ class SessionResumeMessage(SessionMessage):
     sender = _CLIENT
     feature = Feature.SESSION_RESUME
     type: Literal["session.resume"] = "session.resume"
-    resume_token: _Token
-    received: _Received
+    resume_token: Token
+    received: Received
     sending_from: Annotated[
-        _Count, Field(description="Number of the oldest message that the client still keeps")
+        Count, Field(description="Number of the oldest message that the client still keeps")
     ]
 
 
@@ -385,15 +357,15 @@ class SessionResumedMessage(SessionMessage):
     feature = Feature.SESSION_RESUME
     type: Literal["session.resumed"] = "session.resumed"
     status: Annotated[Literal["accepted", "rejected"], Field(description="How it came out")]
-    received: Annotated[_Received | None, Field()] = None
+    received: Annotated[Received | None, Field()] = None
     sending_from: Annotated[
-        _Count | None, Field(description="Number of the oldest message that the server still keeps")
+        Count | None, Field(description="Number of the oldest message that the server still keeps")
     ] = None
     resume_token: Annotated[
-        _Token | None,
+        Token | None,
         Field(description="For the next time; the one before is void once it is used"),
     ] = None
-    errors: _Errors | None = None
+    errors: Errors | None = None
 
 
 class AudioSpeechStartMessage(SessionMessage):
@@ -402,10 +374,10 @@ class AudioSpeechStartMessage(SessionMessage):
     sender = _BOTH
     type: Literal["audio.speech_start"] = "audio.speech_start"
     start_ms: Annotated[
-        _Milliseconds | None, Field(description="Media time (ms) at which it began")
+        Milliseconds | None, Field(description="Media time (ms) at which it began")
     ] = None
     prefix_ms: Annotated[
-        _Milliseconds | None, Field(description="Audio (ms) before it that belongs to it")
+        Milliseconds | None, Field(description="Audio (ms) before it that belongs to it")
     ] = None
     confirmed: Annotated[
         bool | None, Field(description="Whether it has lasted for `min_speech_ms`")
@@ -417,16 +389,16 @@ class AudioSpeechEndMessage(SessionMessage):
 
     sender = _BOTH
     type: Literal["audio.speech_end"] = "audio.speech_end"
-    duration_ms: Annotated[_Milliseconds | None, Field(description="How long it was (ms)")] = None
+    duration_ms: Annotated[Milliseconds | None, Field(description="How long it was (ms)")] = None
     start_ms: Annotated[
-        _Milliseconds | None, Field(description="Media time (ms) at which it began")
+        Milliseconds | None, Field(description="Media time (ms) at which it began")
     ] = None
     end_ms: Annotated[
-        _Milliseconds | None, Field(description="Media time (ms) at which it ended")
+        Milliseconds | None, Field(description="Media time (ms) at which it ended")
     ] = None
     discarded: Annotated[bool | None, Field(description="Too short to be speech")] = None
     reason: Annotated[
-        _Word | None, Field(description="`silence`, `too_short`, `max_duration` or `committed`")
+        Word | None, Field(description="`silence`, `too_short`, `max_duration` or `committed`")
     ] = None
 
 
@@ -442,9 +414,9 @@ class ResponseStartMessage(SessionMessage):
 
     sender = _SERVER
     type: Literal["response.start"] = "response.start"
-    text: Annotated[_Text, Field(description="What will be said, as far as it is known")] = ""
+    text: Annotated[Text, Field(description="What will be said, as far as it is known")] = ""
     response_id: Annotated[
-        _Id | None, Field(description="Id of the answer (`response_control`)")
+        Id | None, Field(description="Id of the answer (`response_control`)")
     ] = None
     generation: Annotated[
         int | None,
@@ -457,13 +429,13 @@ class ResponseEndMessage(SessionMessage):
 
     sender = _SERVER
     type: Literal["response.end"] = "response.end"
-    response_id: Annotated[_Id | None, Field(description="Id of the answer")] = None
+    response_id: Annotated[Id | None, Field(description="Id of the answer")] = None
     interrupted: Annotated[bool | None, Field(description="Whether it was cut short")] = None
-    sent_ms: Annotated[_Milliseconds | None, Field(description="Audio (ms) that was sent")] = None
+    sent_ms: Annotated[Milliseconds | None, Field(description="Audio (ms) that was sent")] = None
     played_ms: Annotated[
-        _Milliseconds | None, Field(description="Audio (ms) that was heard, as far as it is known")
+        Milliseconds | None, Field(description="Audio (ms) that was heard, as far as it is known")
     ] = None
-    reason: Annotated[_Word | None, Field(description="Why it was cut short")] = None
+    reason: Annotated[Word | None, Field(description="Why it was cut short")] = None
 
 
 class ResponseCancelMessage(SessionMessage):
@@ -472,8 +444,8 @@ class ResponseCancelMessage(SessionMessage):
     sender = _CLIENT
     feature = Feature.RESPONSE_CONTROL
     type: Literal["response.cancel"] = "response.cancel"
-    response_id: Annotated[_Id, Field(description="Id of the answer")]
-    played_ms: Annotated[_Milliseconds, Field(description="Audio (ms) of it that was heard")] = 0
+    response_id: Annotated[Id, Field(description="Id of the answer")]
+    played_ms: Annotated[Milliseconds, Field(description="Audio (ms) of it that was heard")] = 0
     reason: Annotated[Literal["barge_in", "manual"], Field(description="Why")] = "manual"
 
 
@@ -483,14 +455,14 @@ class PlaybackMarkMessage(SessionMessage):
     sender = _BOTH
     feature = Feature.PLAYBACK_MARKS
     type: Literal["playback.mark"] = "playback.mark"
-    mark_id: Annotated[_Id, Field(description="Id of the mark, chosen by the server")]
-    response_id: Annotated[_Id | None, Field(description="The answer that it stands in")] = None
+    mark_id: Annotated[Id, Field(description="Id of the mark, chosen by the server")]
+    response_id: Annotated[Id | None, Field(description="The answer that it stands in")] = None
     outcome: Annotated[
         Literal["played", "cleared"] | None,
         Field(description="From the client: all before it was heard, or was thrown away"),
     ] = None
     played_ms: Annotated[
-        _Milliseconds | None, Field(description="From the client: audio (ms) heard of the answer")
+        Milliseconds | None, Field(description="From the client: audio (ms) heard of the answer")
     ] = None
 
 
@@ -504,11 +476,11 @@ class TranscriptMessage(SessionMessage):
     feature = Feature.TRANSCRIPTS
     type: Literal["transcript"] = "transcript"
     role: Annotated[Literal["user", "agent"], Field(description="Who said it")]
-    text: Annotated[_Text, Field(description="What was said")]
+    text: Annotated[Text, Field(description="What was said")]
     final: Annotated[bool, Field(description="Whether it stays as it is")] = True
-    task_id: Annotated[_Id | None, Field(description="Id of the task that it belongs to")] = None
-    response_id: Annotated[_Id | None, Field(description="The answer that says it")] = None
-    language: Annotated[_Language | None, Field(description="Its language (BCP 47)")] = None
+    task_id: Annotated[Id | None, Field(description="Id of the task that it belongs to")] = None
+    response_id: Annotated[Id | None, Field(description="The answer that says it")] = None
+    language: Annotated[Language | None, Field(description="Its language (BCP 47)")] = None
 
 
 class TurnOverrideMessage(SessionMessage):
@@ -533,7 +505,7 @@ class DtmfMessage(SessionMessage):
     feature = Feature.DTMF
     type: Literal["dtmf"] = "dtmf"
     digit: Annotated[str, Field(pattern=r"^[0-9A-D*#]$", description="0-9, A-D, `*` or `#`")]
-    duration_ms: Annotated[_Milliseconds | None, Field(description="How long (ms)")] = None
+    duration_ms: Annotated[Milliseconds | None, Field(description="How long (ms)")] = None
 
 
 class CallActionMessage(SessionMessage):
@@ -544,7 +516,7 @@ class CallActionMessage(SessionMessage):
     type: Literal["call.action"] = "call.action"
     action: Annotated[Literal["transfer", "hangup"], Field(description="What to do")]
     target: Annotated[str | None, Field(max_length=256, description="Where to transfer")] = None
-    reason: Annotated[_Text | None, Field(description="Why")] = None
+    reason: Annotated[Text | None, Field(description="Why")] = None
 
 
 MESSAGES: Final[dict[str, type[ASPMessage]]] = {
@@ -605,38 +577,3 @@ def parse_message(text: str | bytes) -> ASPMessage:
         return message.model_validate_json(text)
     except ValidationError as error:
         raise Rejection(field_error(error), session_id) from None
-
-
-def read_object(text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object of a text frame; its ``type`` is a string.
-
-    Raises:
-        Rejection: 1001, with the place where it is wrong.
-
-    """
-    if len(text) > MAX_TEXT:
-        raise _malformed(f"the message has {len(text)} characters; {MAX_TEXT} are allowed", "")
-    try:
-        found = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise _malformed(f"the message is not JSON: {error}", "") from None
-    if not isinstance(found, dict):
-        raise _malformed("the message must be a JSON object", "")
-    if "type" not in found:
-        raise _malformed("type: missing", "/type", session_id_of(found))
-    if not isinstance(found["type"], str):
-        raise _malformed("type: must be a string", "/type", session_id_of(found))
-    return found
-
-
-def session_id_of(found: dict[str, Any]) -> str | None:
-    """Return the session that a message names, where that is legal."""
-    session_id = found.get("session_id")
-    legal = isinstance(session_id, str) and 1 <= len(session_id) <= 128
-    return session_id if legal else None
-
-
-def _malformed(message: str, pointer: str, session_id: str | None = None) -> Rejection:
-    return Rejection(
-        protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer), session_id
-    )

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 from palaver.protocols.asp import events as happened
 from palaver.protocols.asp.config import Adjustment
 from palaver.protocols.asp.errors import Rejection
-from palaver.protocols.asp.messages import read_object, session_id_of
+from palaver.protocols.asp.text_frames import read_object, session_id_of
 
 __all__ = ["LogLine", "adjustment_lines", "lines", "message_values"]
 

@@ -45,13 +45,13 @@ from palaver.protocols.asp.messages import (
     SessionStartMessage,
     SessionUpdateMessage,
     Side,
-    session_id_of,
 )
 from palaver.protocols.asp.negotiation import ConfigRequest, Negotiation, negotiate, negotiate_vad
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import same_major, speaks_1_0
 from palaver.protocols.asp.sessions import Sessions
 from palaver.protocols.asp.states import LinkState, SessionState
+from palaver.protocols.asp.text_frames import session_id_of
 
 __all__ = ["ServerConnection"]
 

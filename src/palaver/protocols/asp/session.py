@@ -18,7 +18,6 @@ from palaver.protocols.asp.events import ConfigSwitched
 from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.messages import (
-    MAX_TEXT,
     ASPMessage,
     Feature,
     ProtocolErrorMessage,
@@ -28,6 +27,7 @@ from palaver.protocols.asp.messages import (
 from palaver.protocols.asp.outgoing import Outgoing
 from palaver.protocols.asp.quiet import ToldErrors
 from palaver.protocols.asp.states import MUTE, SESSION, UNNUMBERED, SessionState, may_send
+from palaver.protocols.asp.text_frames import MAX_TEXT
 from palaver.protocols.asp.track import AudioTrack
 
 __all__ = ["Applied", "Configure", "Link", "Session", "apply_as_negotiated"]
