@@ -299,6 +299,16 @@ def test_no_address(run: Run, spoken: str) -> None:
     assert "is no address of an ASP server: write ws://HOST:PORT" in ended.err
 
 
+@pytest.mark.parametrize("path", ["/asap/ws", "/asap", "/a2a"])
+def test_an_address_for_text(run: Run, spoken: str, path: str) -> None:
+    """There, nobody would answer a call: that is said at once."""
+    url = f"ws://127.0.0.1:1{path}"
+    for ended in (run("talk", url, spoken), run("asp", "debug", url)):
+        assert ended.code == 2
+        text = f"palaver: {url} takes text, not calls: palaver call says it; calls are taken at "
+        assert ended.err == f"{text}ws://HOST:PORT/asp\n"
+
+
 def test_a_stereo_file(run: Run, tmp_path: Path) -> None:
     """Any WAV file is brought to what the session takes; what was changed in it is told."""
     samples = np.repeat(tone(48_000, 300, 300.0), 2)

@@ -12,12 +12,12 @@ from palaver.cli.asp_audio import check_source
 from palaver.cli.asp_report import print_json, print_text
 from palaver.cli.asp_talk import talk
 from palaver.cli.asp_trace import Findings, Trace
+from palaver.cli.call_address import call_address
 from palaver.client.asp import AspClient, Verdicts, check_request
 from palaver.client.asp_config import read_setting
-from palaver.client.asp_dial import asp_url
 from palaver.client.transport import Patience
 from palaver.engine.clock import new_id
-from palaver.errors import ConfigError, PeerError, PeerUnreachable
+from palaver.errors import ConfigError, PeerError
 from palaver.observability.logging import configure_logging
 from palaver.protocols.asp.client_session import SessionRequest
 from palaver.protocols.asp.config import (
@@ -120,7 +120,7 @@ def debug(  # noqa: PLR0913 # typer reads the options of a command from its para
     What the server shows, what both sides agree on and why, whether both run the same, and how
     long each step took.
     """
-    address = _address(url)
+    address = call_address(url)
     if legacy:
         _check_legacy(update, vad, framing, negotiation, version)
     request = SessionRequest(
@@ -145,13 +145,6 @@ def debug(  # noqa: PLR0913 # typer reads the options of a command from its para
     (print_json if json else print_text)(findings)
     if findings.error is not None:
         raise findings.error
-
-
-def _address(url: str) -> str:
-    try:
-        return asp_url(url)
-    except PeerUnreachable as error:  # to a command, an address that is none is wrong usage
-        raise ConfigError(str(error)) from None
 
 
 def _check_legacy(

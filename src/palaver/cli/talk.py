@@ -12,12 +12,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from palaver.cli.call_address import call_address
 from palaver.cli.exits import Exit
 from palaver.cli.talk_report import JsonReport, Report, TextReport
 from palaver.cli.timeline import check_timeline, draw_timeline
 from palaver.client.asp import AspClient, CallSession, Verdicts, check_request
 from palaver.client.asp_config import read_setting
-from palaver.client.asp_dial import asp_url
 from palaver.client.transport import Patience
 from palaver.engine.clock import new_id
 from palaver.errors import ConfigError, PeerError, PeerUnreachable
@@ -114,7 +114,7 @@ def talk(  # noqa: PLR0913 # typer reads the options of a command from its param
     After the file, silence is sent until the answer is over. Exit code 1: there was no answer.
     """
     _check_source(file, mic=mic, fast=fast)
-    address = _address(url)
+    address = call_address(url)
     request = SessionRequest(
         session_id=new_id("call"),
         audio=_audio(rate, encoding, frame_ms, framing),
@@ -159,13 +159,6 @@ def _check_source(file: str | None, *, mic: bool, fast: bool) -> None:
         raise ConfigError("--fast goes with a file: nobody speaks faster than the clock")
     if mic:
         check_microphone()
-
-
-def _address(url: str) -> str:
-    try:
-        return asp_url(url)
-    except PeerUnreachable as error:  # to a command, an address that is none is wrong usage
-        raise ConfigError(str(error)) from None
 
 
 def _checked(request: SessionRequest) -> SessionRequest:
