@@ -31,6 +31,9 @@ _log = structlog.get_logger("palaver.asap")
 
 _MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 """Bytes of answers and news that wait for a client; then it is dropped, and may come back."""
+_TURNS: Final = 3
+"""Turns of the event loop that an acknowledgement waits for company: so many a short task takes
+from its request to its answer. Sent alone it is one more write, and wakes the client once more."""
 _PIECE: Final = 64 * 1024
 """Characters that are sent without waiting for what else this turn has to say."""
 _MAX_FOLLOWED: Final = 256
@@ -74,7 +77,8 @@ class AsapSocket:
         self._loop = asyncio.get_running_loop()
         self._unread: deque[str | bytes] = deque()
         self._busy = False
-        self._flush_due = False
+        self._turns_left: int | None = None
+        """Turns of the loop until what waits is sent; ``None`` where nothing waits."""
         self._readable = asyncio.Event()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -191,7 +195,10 @@ class AsapSocket:
             self._readable.set()
         else:
             self._readable.clear()
-        self._flush()
+        if self._connection.in_flight:
+            self._flush_after(_TURNS)
+        else:
+            self._flush()
         self._set_timer()
 
     @property
@@ -221,8 +228,11 @@ class AsapSocket:
 
     def _go_on(self) -> None:
         """Read what had to wait for an answer. Short answers of one turn go in one piece."""
-        if self._connection.output_size > _PIECE and not self._busy:
-            self._flush()
+        if not self._busy:
+            if self._connection.output_size > _PIECE or not self._connection.in_flight:
+                self._flush()
+            else:
+                self._flush_after(0)
         if not self._readable.is_set():
             self._read()
 
@@ -230,12 +240,30 @@ class AsapSocket:
 
     def _flush_soon(self) -> None:
         """Send what the core has to say, once what says it has said all."""
-        if not self._busy and not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._flush)
+        if not self._busy:
+            self._flush_after(0)
+
+    def _flush_after(self, turns: int) -> None:
+        """Send what waits when so many turns of the loop are over, or sooner if that is due."""
+        if not self._connection.has_output:
+            return
+        if self._turns_left is None:
+            self._loop.call_soon(self._flush_in_turn)
+            self._turns_left = turns
+        else:
+            self._turns_left = min(self._turns_left, turns)
+
+    def _flush_in_turn(self) -> None:
+        if self._turns_left:
+            self._turns_left -= 1
+            self._loop.call_soon(self._flush_in_turn)
+        else:
+            self._turns_left = None
+            self._flush()
 
     def _flush(self) -> None:
-        self._flush_due = False
+        if self._turns_left:
+            self._turns_left = 0
         output = self._connection.take_output()
         if not output:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -20,6 +20,7 @@ from palaver.protocols.asap.codec import (
     Reply,
     Request,
     encode,
+    encode_ack,
     encode_batch,
     failure,
     parse_body,
@@ -38,9 +39,9 @@ from palaver.protocols.asap.errors import (
     TaskNotFound,
     VersionMismatch,
 )
-from palaver.protocols.asap.messages import MessageAck, PayloadType, acknowledge, moment
+from palaver.protocols.asap.messages import MessageAck, PayloadType, moment
 from palaver.protocols.jsonrpc import ErrorObject
-from tests.protocols.asap.samples import LEAST, NOW, body, envelope, ids, read, sent
+from tests.protocols.asap.samples import LEAST, NOW, OURS, PEER, body, envelope, ids, read, sent
 
 
 def to_server(data: bytes | str) -> Frame:
@@ -54,8 +55,8 @@ def to_client(data: bytes | str) -> Frame:
 
 
 ACK = Ack(
-    acknowledge(envelope(), "received", id="env_9", now=NOW),
-    MessageAck(original_envelope_id="env_1", status="received"),
+    envelope(PayloadType.MESSAGE_ACK, id="env_9"),
+    MessageAck.model_validate(LEAST[PayloadType.MESSAGE_ACK]),
 )
 RESPONSE = envelope(PayloadType.TASK_RESPONSE)
 
@@ -440,6 +441,26 @@ def test_acks_that_are_none(kind: PayloadType, payload: Any, text: str) -> None:
     for receive in (to_server, to_client):
         with pytest.raises(AsapError, match=text):
             receive(data)
+
+
+@pytest.mark.parametrize("error", [None, "no such skill"])
+@pytest.mark.parametrize("trace_id", [None, "trace_1"])
+def test_acknowledging(error: str | None, trace_id: str | None) -> None:
+    """An ack goes back to the sender, from whom the envelope was for (spec §7)."""
+    asked = envelope(requires_ack=True, trace_id=trace_id, payload_type="task.request")
+    status: Literal["received", "rejected"] = "received" if error is None else "rejected"
+    data = encode_ack(asked, status, id="env_2", now=NOW + 1, error=error)
+    frame = to_client(data)
+    assert isinstance(frame, Ack)
+    found = frame.envelope
+    assert (found.id, found.sender, found.recipient) == ("env_2", OURS, PEER)
+    assert found.payload_type == "MessageAck"
+    assert found.correlation_id is None
+    assert found.trace_id == trace_id
+    assert found.requires_ack is False
+    assert found.timestamp == moment(NOW + 1)
+    assert frame.ack == MessageAck(original_envelope_id="env_1", status=status, error=error)
+    assert encode(frame) == data, "it is written as any other frame is"
 
 
 def test_a_failure_without_data() -> None:

@@ -16,7 +16,6 @@ from palaver.protocols.asap.errors import MalformedEnvelope, UnknownPayloadType
 from palaver.protocols.asap.messages import (
     PAYLOADS,
     Envelope,
-    MessageAck,
     PayloadType,
     Spelling,
     StateSnapshot,
@@ -24,13 +23,12 @@ from palaver.protocols.asap.messages import (
     TaskRequest,
     TaskStatus,
     TaskUpdate,
-    acknowledge,
     moment,
     payload_type_of,
     read_payload,
 )
 from palaver.protocols.asap.spelling import payload_type, spelled, spelling_of
-from tests.protocols.asap.samples import FULL, LEAST, NOW, OURS, PEER, envelope, sent
+from tests.protocols.asap.samples import FULL, LEAST, NOW, envelope, sent
 
 
 def violations(value: dict[str, Any]) -> dict[str, str]:
@@ -387,22 +385,6 @@ def test_what_cannot_be_written_is_refused() -> None:
         TaskConfig(broker={"x": object()})
     with pytest.raises(ValidationError, match="must be JSON"):
         TaskConfig.model_validate({"x": object()})
-
-
-@pytest.mark.parametrize("error", [None, "no such skill"])
-def test_acknowledging(error: str | None) -> None:
-    """An ack goes back to the sender, from whom the envelope was for (spec §7)."""
-    asked = envelope(requires_ack=True, trace_id="trace_1", payload_type="task.request")
-    status = "received" if error is None else "rejected"
-    found = acknowledge(asked, status, id="env_2", now=NOW + 1, error=error)
-    assert (found.sender, found.recipient) == (OURS, PEER)
-    assert found.payload_type == "MessageAck"
-    assert found.correlation_id is None
-    assert found.trace_id == "trace_1"
-    assert found.requires_ack is False
-    assert found.timestamp == datetime(2026, 1, 31, 10, 0, 1, tzinfo=UTC)
-    ack = MessageAck(original_envelope_id="env_1", status=status, error=error)
-    assert read_payload(found) == ack
 
 
 def test_a_snapshot_travels() -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 from pydantic import ValidationError
@@ -31,6 +31,7 @@ from palaver.protocols.asap.errors import (
     PeerAnswered,
     VersionMismatch,
 )
+from palaver.protocols.asap.fields import write_time
 from palaver.protocols.asap.messages import (
     ASAP_VERSION,
     Envelope,
@@ -56,6 +57,7 @@ __all__ = [
     "Request",
     "RequestId",
     "encode",
+    "encode_ack",
     "encode_batch",
     "failure",
     "parse_body",
@@ -412,6 +414,37 @@ def encode(frame: Frame) -> bytes:
     A push has the shape that all clients take: a reply whose id is null.
     """
     return orjson.dumps(_object(frame))
+
+
+def encode_ack(
+    envelope: Envelope,
+    status: Literal["received", "processed", "rejected"],
+    *,
+    id: str,  # noqa: A002 -- the word of the wire
+    now: float,
+    error: str | None = None,
+) -> bytes:
+    """Return the frame that tells the sender of ``envelope`` what became of it (spec §7).
+
+    It is written from members that were checked as those of ``envelope``: made as an ``Ack`` of
+    models first, each of the two that answer a request would cost as much as reading it.
+    """
+    payload = {"original_envelope_id": envelope.id, "status": status}
+    if error is not None:
+        payload["error"] = error
+    ack: dict[str, Any] = {
+        "id": id,
+        "asap_version": envelope.asap_version,
+        "timestamp": write_time(moment(now)),
+        "sender": envelope.recipient,
+        "recipient": envelope.sender,
+        "payload_type": PayloadType.MESSAGE_ACK.value,
+        "payload": payload,
+    }
+    if envelope.trace_id is not None:
+        ack["trace_id"] = envelope.trace_id
+    message = {"jsonrpc": "2.0", "method": "asap.ack", "params": {"envelope": ack}}
+    return orjson.dumps(message)
 
 
 def encode_batch(frames: Iterable[bytes]) -> bytes:

@@ -12,7 +12,7 @@ from palaver.model.ids import IdSource
 from palaver.protocols.asap import codec
 from palaver.protocols.asap.events import Output
 from palaver.protocols.asap.limits import Limits
-from palaver.protocols.asap.messages import Envelope, MessageAck, acknowledge
+from palaver.protocols.asap.messages import Envelope
 from palaver.protocols.asap.states import LINK, LinkState, Side, Step
 
 __all__ = ["Connection", "Misuse", "unheard"]
@@ -53,6 +53,11 @@ class Connection(ABC):
         self._output: list[Output] = []
         self.output_size = 0
         """How many characters wait for ``take_output``."""
+
+    @property
+    def has_output(self) -> bool:
+        """Whether ``take_output`` would return anything."""
+        return bool(self._output)
 
     def take_output(self) -> list[Output]:
         """Return what is to be sent, in order, and forget it. Nothing follows a ``Close``."""
@@ -108,5 +113,6 @@ class Connection(ABC):
         now: float,
     ) -> None:
         if envelope.requires_ack and self._may(Step.ACK):
-            ack = acknowledge(envelope, status, id=self._new_envelope_id(), now=now, error=error)
-            self._say(codec.Ack(ack, MessageAck.model_validate(ack.payload)))
+            ack_id = self._new_envelope_id()
+            ack = codec.encode_ack(envelope, status, id=ack_id, now=now, error=error)
+            self._put(ack.decode())

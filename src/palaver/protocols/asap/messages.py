@@ -80,7 +80,6 @@ __all__ = [
     "TaskUpdate",
     "TemplatePart",
     "TextPart",
-    "acknowledge",
     "moment",
     "payload_type_of",
     "read_payload",
@@ -500,25 +499,3 @@ def read_payload(envelope: Envelope) -> Payload:
         return PAYLOADS[kind].model_validate(envelope.payload)
     except ValidationError as error:
         raise malformed(error, "envelope", "payload") from None
-
-
-def acknowledge(
-    envelope: Envelope,
-    status: Literal["received", "processed", "rejected"],
-    *,
-    id: str,  # noqa: A002 -- the word of the wire
-    now: float,
-    error: str | None = None,
-) -> Envelope:
-    """Return the envelope that tells the sender of ``envelope`` what became of it (spec §7)."""
-    ack = MessageAck(original_envelope_id=envelope.id, status=status, error=error)
-    return Envelope(
-        id=id,
-        asap_version=envelope.asap_version,
-        timestamp=moment(now),
-        sender=envelope.recipient,
-        recipient=envelope.sender,
-        payload_type=PayloadType.MESSAGE_ACK.value,
-        payload=ack.wire(),
-        trace_id=envelope.trace_id,
-    )

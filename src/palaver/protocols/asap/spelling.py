@@ -62,10 +62,16 @@ _SPELLED: Final[Mapping[tuple[PayloadType, Spelling], str]] = MappingProxyType(
         for spelling in Spelling
     }
 )
+_EXACT: Final[Mapping[str, PayloadType]] = MappingProxyType(
+    {name: kind for (kind, _), name in _SPELLED.items()}
+)
 
 
 def payload_type(name: str) -> PayloadType | None:
     """Return the type that ``name`` spells, in whatever family and case; ``None`` for no type."""
+    kind = _EXACT.get(name)
+    if kind is not None:  # nearly always; it is asked several times for each envelope
+        return kind
     return _TYPES.get(name.lower().replace(".", "_").replace("-", "_"))
 
 
