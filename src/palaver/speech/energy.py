@@ -11,14 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from palaver.errors import ConfigError
 from palaver.speech.arena import Arena
 from palaver.speech.detector import Probabilities, Samples, Stream
-from palaver.speech.windows import WINDOWS_A_SECOND, check_windows
+from palaver.speech.windows import SCALE, WINDOWS_A_SECOND, check_rate, check_windows
 
 __all__ = ["EnergyDetector"]
 
-_RATES_HZ = (8000, 16000)
 _QUIETEST = 1e-9  # -90 dB, where full scale is 0 dB: below the last bit
 _FIRST_FLOOR_DB = -50.0  # a call may begin with speech: its first window is no measure of noise
 _LOWEST_FLOOR_DB = -60.0  # whispers in a silent room are not amplified
@@ -39,8 +37,7 @@ class EnergyDetector:
     name = "energy"
 
     def __init__(self, sample_rate_hz: int) -> None:
-        if sample_rate_hz not in _RATES_HZ:
-            raise ConfigError(f"energy hears 8000 or 16000 Hz, not {sample_rate_hz}")
+        check_rate("energy", sample_rate_hz)
         self.sample_rate_hz = sample_rate_hz
         self.window_samples = sample_rate_hz // WINDOWS_A_SECOND
         self._arena = Arena(np.array([_FIRST_FLOOR_DB], np.float32))
@@ -65,7 +62,7 @@ class EnergyDetector:
 
 def _levels(windows: Samples) -> _Levels:
     """Return the level of each window in dB of full scale, [N]; a constant offset is silence."""
-    samples = windows * np.float32(1 / 32768)  # [N, window_samples]
+    samples = windows * SCALE  # [N, window_samples]
     power = np.einsum("ij,ij->i", samples, samples) / np.float32(windows.shape[1])
     power -= np.square(samples.mean(axis=1))
     levels: _Levels = np.float32(10) * np.log10(np.maximum(power, np.float32(_QUIETEST)))

@@ -24,12 +24,12 @@ from palaver.speech.detector import Probabilities, Samples
 from palaver.speech.onnx_weights import Floats, read_constants
 from palaver.speech.silero_network import HIDDEN, Network, build, same_bits, step
 from palaver.speech.silero_streams import REFRESH_MS, SileroStreams
+from palaver.speech.windows import SCALE, check_rate
 
 __all__ = ["SileroDetector", "model_file"]
 
 _BRANCHES = {8000: "else_branch", 16000: "then_branch"}
 _BLOCKS = (2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 112, 128)
-_SCALE = np.float32(1 / 32768)
 
 
 class SileroDetector(SileroStreams):
@@ -76,7 +76,7 @@ class SileroDetector(SileroStreams):
         start, end = width, width + self.window_samples
         audio = np.zeros((len(context), end + width), np.float32)
         audio[:, :start] = context
-        np.multiply(windows, _SCALE, out=audio[: len(windows), start:end], dtype=np.float32)
+        np.multiply(windows, SCALE, out=audio[: len(windows), start:end], dtype=np.float32)
         audio[:, end:] = audio[:, end - 2 : end - 2 - width : -1]
         return audio
 
@@ -94,8 +94,7 @@ def model_file() -> Path:
 @cache
 def _network(path: Path, sample_rate_hz: int) -> tuple[Network, tuple[int, ...]]:
     """Return the network for that rate, and the sizes of blocks that are exact on this machine."""
-    if sample_rate_hz not in _BRANCHES:
-        raise ConfigError(f"Silero hears 8000 or 16000 Hz, not {sample_rate_hz}")
+    check_rate("Silero", sample_rate_hz)
     try:
         network = build(_branch(path.read_bytes(), _BRANCHES[sample_rate_hz]))
     except (OSError, KeyError, ValueError) as error:

@@ -16,11 +16,9 @@ from palaver.speech.onnx_weights import Floats
 from palaver.speech.silero import model_file
 from palaver.speech.silero_network import HIDDEN
 from palaver.speech.silero_streams import REFRESH_MS, SileroStreams
+from palaver.speech.windows import SCALE, check_rate
 
 __all__ = ["SileroOnnxDetector"]
-
-_RATES_HZ = (8000, 16000)
-_SCALE = np.float32(1 / 32768)
 
 
 class SileroOnnxDetector(SileroStreams):
@@ -33,13 +31,12 @@ class SileroOnnxDetector(SileroStreams):
     def __init__(
         self, sample_rate_hz: int, *, refresh_ms: int | None = REFRESH_MS, gated: bool = True
     ) -> None:
-        if sample_rate_hz not in _RATES_HZ:
-            raise ConfigError(f"Silero hears 8000 or 16000 Hz, not {sample_rate_hz}")
+        check_rate("Silero", sample_rate_hz)
         super().__init__(sample_rate_hz, refresh_ms=refresh_ms, gated=gated)
         self._session = _session(str(model_file()))
 
     def _compute(self, before: Floats, windows: Samples) -> tuple[Probabilities, Floats]:
-        heard = np.concatenate([before[:, 2 * HIDDEN :], windows * _SCALE], axis=1)
+        heard = np.concatenate([before[:, 2 * HIDDEN :], windows * SCALE], axis=1)
         state = before[:, : 2 * HIDDEN].reshape(-1, 2, HIDDEN).transpose(1, 0, 2)
         probability, state = self._session.run(
             None, {"input": heard, "state": state, "sr": np.array(self.sample_rate_hz)}

@@ -20,7 +20,7 @@ from palaver.speech.arena import Arena, Rows
 from palaver.speech.detector import Probabilities, Samples, Stream
 from palaver.speech.onnx_weights import Floats
 from palaver.speech.silero_network import HIDDEN
-from palaver.speech.windows import check_windows
+from palaver.speech.windows import SCALE, check_windows
 
 __all__ = ["REFRESH_MS", "WINDOW_MS", "SileroStreams"]
 
@@ -30,7 +30,6 @@ REFRESH_MS: Final = 8_000
 _STATES: Final = 2 * HIDDEN
 _BLOCK: Final = 128
 """Windows that are judged at once: their numbers stay in a core's cache."""
-_SCALE: Final = np.float32(1 / 32768)
 
 
 class SileroStreams(ABC):
@@ -79,7 +78,7 @@ class SileroStreams(ABC):
                 judged = marks[at]
                 self._judge(rows[at], windows[at], judged, levels[at])
                 marks[at] = judged
-        heard = windows[:, self._heard.start - self._heard.stop :] * _SCALE
+        heard = windows[:, self._heard.start - self._heard.stop :] * SCALE
         self._arena.scatter(rows, np.concatenate([heard, marks], axis=1), self._heard.start)
         return noise_gate.last(gate)
 

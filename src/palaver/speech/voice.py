@@ -23,11 +23,11 @@ from palaver.speech.options import VoiceOptions
 from palaver.speech.studio import Studio
 from palaver.speech.turns import BackchannelFilter, TurnMachine
 from palaver.speech.voice_call import VoiceCall
+from palaver.speech.windows import RATES_HZ
 
 __all__ = ["Voice"]
 
 _log = structlog.get_logger("palaver.voice")
-_RATES_HZ: Final = (8_000, 16_000)
 _FALLBACK: Final = "energy"
 
 
@@ -71,8 +71,8 @@ class Voice:
         """
         if self._batch is None:
             self._batch = Batch(
-                {rate_hz: open_detector(self._detector, rate_hz) for rate_hz in _RATES_HZ},
-                {rate_hz: open_detector(_FALLBACK, rate_hz) for rate_hz in _RATES_HZ},
+                {rate_hz: open_detector(self._detector, rate_hz) for rate_hz in RATES_HZ},
+                {rate_hz: open_detector(_FALLBACK, rate_hz) for rate_hz in RATES_HZ},
                 on_fallback=self._count_fallback,
             )
             for name, engine in (("hears", self._studio.hears), ("speaks", self._studio.speaks)):

@@ -14,12 +14,11 @@ import webrtcvad
 
 from palaver.errors import ConfigError
 from palaver.speech.detector import Probabilities, Samples, Stream
-from palaver.speech.windows import WINDOWS_A_SECOND, check_windows
+from palaver.speech.windows import WINDOWS_A_SECOND, check_rate, check_windows
 
 __all__ = ["WebrtcDetector", "webrtc_mode"]
 
 _MAX_MODE = 3
-_RATES_HZ = (8000, 16000)
 
 
 def webrtc_mode(threshold: float) -> int:
@@ -63,8 +62,7 @@ class WebrtcDetector:
     name = "webrtc"
 
     def __init__(self, sample_rate_hz: int, mode: int = 2) -> None:
-        if sample_rate_hz not in _RATES_HZ:
-            raise ConfigError(f"webrtc hears 8000 or 16000 Hz, not {sample_rate_hz}")
+        check_rate("webrtc", sample_rate_hz)
         if not 0 <= mode <= _MAX_MODE:
             raise ConfigError(f"webrtc has the modes 0 to {_MAX_MODE}, not {mode}")
         self.sample_rate_hz = sample_rate_hz
