@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
@@ -272,33 +272,23 @@ class Settings(BaseSettings):
 
     def limits(self) -> Limits:
         """Return the bounds of the engine."""
-        known = set(type(self).model_fields)
-        values = {f.name: getattr(self, f.name) for f in fields(Limits) if f.name in known}
-        return Limits(**values)
+        return _chosen(self, Limits, "")
 
     def asp_limits(self) -> AspLimits:
         """Return the bounds of calls."""
-        known = {f.name for f in fields(AspLimits)}
-        values = {name.removeprefix("asp_"): value for name, value in self if name[:4] == "asp_"}
-        return AspLimits(**{name: value for name, value in values.items() if name in known})
+        return _chosen(self, AspLimits, "asp_")
 
     def asap_limits(self) -> AsapLimits:
         """Return the bounds of a peer's WebSocket."""
-        known = set(type(self).model_fields)
-        names = [f.name for f in fields(AsapLimits) if f"asap_{f.name}" in known]
-        return AsapLimits(**{name: getattr(self, f"asap_{name}") for name in names})
+        return _chosen(self, AsapLimits, "asap_")
 
     def asap_replay_limits(self) -> ReplayLimits:
         """Return what is asked of an envelope's age and nonce."""
-        known = set(type(self).model_fields)
-        names = [f.name for f in fields(ReplayLimits) if f"asap_{f.name}" in known]
-        return ReplayLimits(**{name: getattr(self, f"asap_{name}") for name in names})
+        return _chosen(self, ReplayLimits, "asap_")
 
     def voice_options(self) -> VoiceOptions:
         """Return how calls are heard and answered."""
-        known = set(type(self).model_fields)
-        names = [f.name for f in fields(VoiceOptions) if f"voice_{f.name}" in known]
-        return VoiceOptions(**{name: getattr(self, f"voice_{name}") for name in names})
+        return _chosen(self, VoiceOptions, "voice_")
 
     def voice_engines(self) -> EngineNames:
         """Return what hears and speaks."""
@@ -320,6 +310,16 @@ class Settings(BaseSettings):
         file = settings_cls.model_config.get("toml_file")
         found = () if file is None else (TomlConfigSettingsSource(settings_cls),)
         return (init_settings, env_settings, *found)
+
+
+_OptionsT = TypeVar("_OptionsT", Limits, AspLimits, AsapLimits, ReplayLimits, VoiceOptions)
+
+
+def _chosen(settings: Settings, kind: type[_OptionsT], prefix: str) -> _OptionsT:
+    """Return the options of that kind: what the settings of that prefix say, else the defaults."""
+    known = type(settings).model_fields
+    names = [field.name for field in fields(kind) if prefix + field.name in known]
+    return kind(**{name: getattr(settings, prefix + name) for name in names})
 
 
 def load_settings(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
