@@ -8,7 +8,13 @@ from typing import Final, Protocol, TypeAlias, cast
 
 from palaver.protocols.asp.client_session import ClientSession
 from palaver.protocols.asp.config import AudioConfig, Framing, NegotiatedConfig
-from palaver.protocols.asp.errors import ErrorCode, ProtocolError, Rejection, protocol_error
+from palaver.protocols.asp.errors import (
+    ErrorCode,
+    ProtocolError,
+    Rejection,
+    malformed,
+    protocol_error,
+)
 from palaver.protocols.asp.events import (
     ConfigMismatched,
     ErrorReceived,
@@ -102,9 +108,9 @@ def _on_started(
     try:
         config = _legal(message.negotiated, session.id)
         if config.audio.framing is Framing.ASP16 and message.stream is None:
-            raise _unusable("stream: missing, and asp16 needs it", "/stream", session.id)
+            raise malformed("stream: missing, and asp16 needs it", "/stream", session.id)
         if not socket.has_room(session, config.audio, message.stream or 0):
-            raise _unusable("its audio cannot be told from another's", "/negotiated", session.id)
+            raise malformed("its audio cannot be told from another's", "/negotiated", session.id)
     except Rejection as rejection:
         return cannot_begin(session, rejection.error, now)
     session.peer_version = message.version
@@ -279,17 +285,11 @@ def _legal(config: NegotiatedConfig | None, session_id: str) -> NegotiatedConfig
 
     """
     if config is None:
-        raise _unusable("negotiated: missing", "/negotiated", session_id)
+        raise malformed("negotiated: missing", "/negotiated", session_id)
     wrong = [*config.audio.validate(), *config.vad.validate()]
     if wrong:
-        raise _unusable(f"negotiated: {wrong[0]}", "/negotiated", session_id)
+        raise malformed(f"negotiated: {wrong[0]}", "/negotiated", session_id)
     return config
-
-
-def _unusable(message: str, pointer: str, session_id: str) -> Rejection:
-    return Rejection(
-        protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer), session_id
-    )
 
 
 ANSWERS: Final[Mapping[str, Answer]] = MappingProxyType(

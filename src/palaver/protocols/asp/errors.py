@@ -30,6 +30,7 @@ __all__ = [
     "Rejection",
     "close_code",
     "field_error",
+    "malformed",
     "protocol_error",
 ]
 
@@ -282,6 +283,12 @@ def protocol_error(code: ErrorCode, message: str, **details: Any) -> ProtocolErr
         details=details or None,
         recoverable=ERRORS[code].recoverable,
     )
+
+
+def malformed(message: str, pointer: str, session_id: str | None = None) -> Rejection:
+    """Return the rejection of a message that is not as it must be; ``pointer`` is the place."""
+    error = protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer)
+    return Rejection(error, session_id)
 
 
 # pydantic's word for what is wrong → ours, filled in from its context.

@@ -23,6 +23,7 @@ from palaver.protocols.asp.errors import (
     ErrorCode,
     ProtocolError,
     Rejection,
+    malformed,
     protocol_error,
 )
 from palaver.protocols.asp.fields import SessionId
@@ -97,12 +98,9 @@ def read_start(text: str | bytes) -> LegacySessionStart:
     except ValidationError as failure:
         first = failure.errors(include_url=False, include_context=False)[0]
         path = [str(step) for step in first["loc"]]
-        raise Rejection(
-            protocol_error(
-                ErrorCode.INVALID_MESSAGE_FORMAT,
-                f"{'.'.join(path) or 'message'}: {first['msg']}",
-                pointer="".join(f"/{step}" for step in path),
-            )
+        raise malformed(
+            f"{'.'.join(path) or 'message'}: {first['msg']}",
+            "".join(f"/{step}" for step in path),
         ) from None
 
 

@@ -13,7 +13,14 @@ from palaver.protocols.asp.config import (
     VADConfig,
     config_digest,
 )
-from palaver.protocols.asp.errors import ErrorCode, Misuse, ProtocolError, Rejection, protocol_error
+from palaver.protocols.asp.errors import (
+    ErrorCode,
+    Misuse,
+    ProtocolError,
+    Rejection,
+    malformed,
+    protocol_error,
+)
 from palaver.protocols.asp.events import ConfigSwitched
 from palaver.protocols.asp.frames import FrameFlags
 from palaver.protocols.asp.limits import Limits
@@ -237,12 +244,9 @@ class Session(AudioTrack, Generic[LinkT]):
 
         """
         if sending_from > _MAX_MESSAGES:
-            raise Rejection(
-                protocol_error(
-                    ErrorCode.INVALID_MESSAGE_FORMAT,
-                    f"sending_from: {sending_from} messages cannot have been sent",
-                    pointer="/sending_from",
-                ),
+            raise malformed(
+                f"sending_from: {sending_from} messages cannot have been sent",
+                "/sending_from",
                 self.id,
             )
         self.acknowledged(received)
@@ -258,13 +262,10 @@ class Session(AudioTrack, Generic[LinkT]):
 
         """
         if not self.outgoing.acknowledge(received):
-            raise Rejection(
-                protocol_error(
-                    ErrorCode.INVALID_MESSAGE_FORMAT,
-                    f"received: {received} messages cannot have arrived; "
-                    f"{self.outgoing.following} were sent",
-                    pointer="/received",
-                ),
+            raise malformed(
+                f"received: {received} messages cannot have arrived; "
+                f"{self.outgoing.following} were sent",
+                "/received",
                 self.id,
             )
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import orjson
 
-from palaver.protocols.asp.errors import ErrorCode, Rejection, protocol_error
+from palaver.protocols.asp.errors import malformed
 
 __all__ = ["MAX_TEXT", "read_object", "session_id_of"]
 
@@ -22,17 +22,17 @@ def read_object(text: str | bytes) -> dict[str, Any]:
 
     """
     if len(text) > MAX_TEXT:
-        raise _malformed(f"the message has {len(text)} characters; {MAX_TEXT} are allowed", "")
+        raise malformed(f"the message has {len(text)} characters; {MAX_TEXT} are allowed", "")
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        raise _malformed(f"the message is not JSON: {error}", "") from None
+        raise malformed(f"the message is not JSON: {error}", "") from None
     if not isinstance(found, dict):
-        raise _malformed("the message must be a JSON object", "")
+        raise malformed("the message must be a JSON object", "")
     if "type" not in found:
-        raise _malformed("type: missing", "/type", session_id_of(found))
+        raise malformed("type: missing", "/type", session_id_of(found))
     if not isinstance(found["type"], str):
-        raise _malformed("type: must be a string", "/type", session_id_of(found))
+        raise malformed("type: must be a string", "/type", session_id_of(found))
     return found
 
 
@@ -41,9 +41,3 @@ def session_id_of(found: dict[str, Any]) -> str | None:
     session_id = found.get("session_id")
     legal = isinstance(session_id, str) and 1 <= len(session_id) <= 128
     return session_id if legal else None
-
-
-def _malformed(message: str, pointer: str, session_id: str | None = None) -> Rejection:
-    return Rejection(
-        protocol_error(ErrorCode.INVALID_MESSAGE_FORMAT, message, pointer=pointer), session_id
-    )
