@@ -271,7 +271,8 @@ class Engine:
     # --- inside ---
 
     async def _begin(self, agent: Agent, submission: Submission) -> Task:
-        skill, _ = agent.choose(submission.message.text, submission.skill_id)
+        named = submission.skill_id  # where it is, the text chooses nothing
+        skill, _ = agent.choose("" if named is not None else submission.message.text, named)
         if self._stopping:
             raise Stopping(_RETRY_AFTER)
         if len(self._runs) >= self.limits.max_open_tasks:

@@ -13,6 +13,7 @@ import structlog
 
 from palaver.engine.agent import Agent, Skill
 from palaver.engine.clock import Clock
+from palaver.engine.deadline import Deadline
 from palaver.engine.handlers import call_handler
 from palaver.engine.limits import Limits
 from palaver.engine.log import TaskWriter
@@ -78,7 +79,7 @@ class Run:
         self._attempt = attempt
         self._earlier_answers = list(task.answers)
         self._answer: asyncio.Future[Message] | None = None
-        self._deadline: asyncio.Timeout | None = None
+        self._deadline: Deadline | None = None
         self._settled: list[asyncio.Future[None]] = []
         self._stopped = False
         self._ending = False
@@ -219,10 +220,10 @@ class Run:
     async def _drive(self, task: Task) -> None:
         try:
             turn, skill = _turn(self._agent, task, self._attempt, self)
-            async with asyncio.timeout(self._agent.timeout) as self._deadline:
-                async with aclosing(
-                    call_handler(skill.handler, turn, self._place.threads)
-                ) as items:
+            self._deadline = Deadline(self._driver, self._agent.timeout)
+            items = call_handler(skill.handler, turn, self._place.threads)
+            with self._deadline:
+                async with aclosing(items):
                     await _put_all(items, self._response, self.writer)
         except StoreUnavailable:
             raise
@@ -260,7 +261,7 @@ class Run:
         self.writer.status(TaskState.FAILED, message=self._response.say(text), reason=reason)
 
     def _out_of_time(self) -> bool:
-        return self._deadline is not None and self._deadline.expired()
+        return self._deadline is not None and self._deadline.expired
 
     def _stop(self) -> None:
         self._stopped = True
@@ -321,7 +322,8 @@ class Run:
         self._answer = self._loop.create_future()
         self.writer.status(TaskState.INPUT_REQUIRED, message=asked)
         # Waiting costs neither a place among the running tasks nor time of the deadline.
-        left = _pause(self._deadline, self._loop.time())
+        if self._deadline is not None:
+            self._deadline.pause()
         self._leave_slot()
         try:
             async with asyncio.timeout(self._place.limits.input_timeout):
@@ -335,8 +337,8 @@ class Run:
                 if self.writer.state in INTERRUPTED:
                     self.writer.status(TaskState.WORKING)
                 await self._take_slot()
-                if self._deadline is not None and left is not None:
-                    self._deadline.reschedule(self._loop.time() + left)
+                if self._deadline is not None:
+                    self._deadline.go_on()
 
     def call_action(self, action: Literal["hang_up", "transfer"], target: str | None) -> None:
         """Write what is to be done to the call, from whatever thread."""
@@ -354,12 +356,13 @@ def _response(place: Workplace, writer: TaskWriter, task: Task) -> Response:
 
 def _turn(agent: Agent, task: Task, attempt: int, actions: TurnActions) -> tuple[Turn, Skill]:
     message = task.history[0]
-    skill, said = agent.choose(message.text, task.skill_id)
+    text = message.text
+    skill, said = agent.choose(text, task.skill_id)
     turn = Turn(
         task,
         text=said,
         skill_id=skill.profile.id,
-        language=message.language or agent.language_of(message.text),
+        language=message.language or agent.language_of(text),
         attempt=attempt,
         actions=actions,
     )
@@ -369,15 +372,6 @@ def _turn(agent: Agent, task: Task, attempt: int, actions: TurnActions) -> tuple
 def _over(writer: TaskWriter) -> bool:
     """Whether nothing more can be written: the task has ended, or another worker runs it."""
     return writer.superseded or writer.state in TERMINAL
-
-
-def _pause(deadline: asyncio.Timeout | None, now: float) -> float | None:
-    """Take the time off a handler's deadline; return the seconds that were left."""
-    when = None if deadline is None else deadline.when()
-    if deadline is None or when is None:
-        return None
-    deadline.reschedule(None)
-    return when - now
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

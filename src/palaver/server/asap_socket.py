@@ -23,6 +23,7 @@ from palaver.protocols.asap.messages import Envelope, Payload
 from palaver.protocols.asap.server_connection import ServerConnection
 from palaver.protocols.asap.states import LinkState
 from palaver.server.asap_following import Followed
+from palaver.server.asap_turns import AfterTurns
 from palaver.server.websocket_writer import WebSocketWriter
 
 __all__ = ["AsapServer", "AsapSocket"]
@@ -77,8 +78,7 @@ class AsapSocket:
         self._loop = asyncio.get_running_loop()
         self._unread: deque[str | bytes] = deque()
         self._busy = False
-        self._turns_left: int | None = None
-        """Turns of the loop until what waits is sent; ``None`` where nothing waits."""
+        self._later = AfterTurns(self._flush)
         self._readable = asyncio.Event()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -195,10 +195,10 @@ class AsapSocket:
             self._readable.set()
         else:
             self._readable.clear()
-        if self._connection.in_flight:
-            self._flush_after(_TURNS)
-        else:
+        if not self._connection.in_flight:
             self._flush()
+        elif self._connection.has_output:
+            self._later.ask(_TURNS)
         self._set_timer()
 
     @property
@@ -232,7 +232,7 @@ class AsapSocket:
             if self._connection.output_size > _PIECE or not self._connection.in_flight:
                 self._flush()
             else:
-                self._flush_after(0)
+                self._later.ask(0)
         if not self._readable.is_set():
             self._read()
 
@@ -241,29 +241,9 @@ class AsapSocket:
     def _flush_soon(self) -> None:
         """Send what the core has to say, once what says it has said all."""
         if not self._busy:
-            self._flush_after(0)
-
-    def _flush_after(self, turns: int) -> None:
-        """Send what waits when so many turns of the loop are over, or sooner if that is due."""
-        if not self._connection.has_output:
-            return
-        if self._turns_left is None:
-            self._loop.call_soon(self._flush_in_turn)
-            self._turns_left = turns
-        else:
-            self._turns_left = min(self._turns_left, turns)
-
-    def _flush_in_turn(self) -> None:
-        if self._turns_left:
-            self._turns_left -= 1
-            self._loop.call_soon(self._flush_in_turn)
-        else:
-            self._turns_left = None
-            self._flush()
+            self._later.ask(0)
 
     def _flush(self) -> None:
-        if self._turns_left:
-            self._turns_left = 0
         output = self._connection.take_output()
         if not output:
             return

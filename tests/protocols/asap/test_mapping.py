@@ -37,6 +37,7 @@ from palaver.protocols.asap.mapping import (
 )
 from palaver.protocols.asap.messages import (
     ArtifactNotify,
+    Envelope,
     MessageSend,
     PayloadType,
     Spelling,
@@ -575,6 +576,7 @@ def test_a_reply_is_spelled_as_the_request(family: Spelling) -> None:
         "correlation_id": "env_1",
         "trace_id": "trace_1",
     }
+    assert Envelope.model_validate(found.model_dump()) == found
     assert read_payload(found) == payload
 
 

@@ -396,15 +396,22 @@ def reply_envelope(
     now: float,
     sender: str,
 ) -> Envelope:
-    """Return the envelope that answers ``request``, spelled as it was; ``now`` is Unix time."""
-    return Envelope(
-        id=id,
-        asap_version=request.asap_version,
-        timestamp=moment(now),
-        sender=sender,
-        recipient=request.sender,
-        payload_type=spelled(payload_type_of(payload), request.spelling),
-        payload=payload.wire(),
-        correlation_id=request.id,
-        trace_id=request.trace_id,
+    """Return the envelope that answers ``request``, spelled as it was; ``now`` is Unix time.
+
+    ``id`` and ``sender`` are made here, the rest was checked with the request and the payload.
+    """
+    return Envelope.trusted(
+        {
+            "id": id,
+            "asap_version": request.asap_version,
+            "timestamp": moment(now),
+            "sender": sender,
+            "recipient": request.sender,
+            "payload_type": spelled(payload_type_of(payload), request.spelling),
+            "payload": payload.wire(),
+            "correlation_id": request.id,
+            "trace_id": request.trace_id,
+            "requires_ack": False,
+            "extensions": None,
+        }
     )
