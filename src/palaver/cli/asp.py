@@ -117,8 +117,8 @@ def debug(  # noqa: PLR0913 # typer reads the options of a command from its para
 ) -> None:
     """Connect to the ASP server at URL, start a session and end it, and show each step.
 
-    What the server shows, what both sides agree on and why, whether both run the same, and how
-    long each step took.
+    What the server shows, what both sides agree on and why, whether both
+    run the same, and how long each step took.
     """
     address = call_address(url)
     if legacy:

@@ -58,8 +58,9 @@ def call(
 ) -> None:
     """Send TEXT to the agent at URL and print its answer as it streams.
 
-    A connection that drops is taken up again where it broke. With --task and no TEXT, an earlier
-    task is followed, behind event --after or from how it stands now.
+    A connection that drops is taken up again where it broke.
+    With --task and no TEXT, an earlier task is followed, behind event --after
+    or from how it stands now.
     """
     if wire is None and url.partition("://")[0] in {"ws", "wss"}:
         wire = "asap-ws"
