@@ -36,9 +36,12 @@ serve: $(READY_TO_SERVE) ## serve the demo agent (PORT=8080 HOST=127.0.0.1 ARGS=
 	@echo "serve: palaver on port $(PORT); Ctrl-C stops it"
 	@exec $(BIN)/palaver serve $(if $(HOST),--host $(HOST)) --port $(PORT) $(ARGS)
 
+# Each worker takes neighbours, so that what a file shares is started once, and steals what is left.
+# Two hundred servers start: bytecode is kept, or each of them would compile Palaver.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY_TO_TEST) peers ## run every test, with coverage (ARGS="-k name")
 	@echo "test: pytest on every core, with branch coverage"
-	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term $(ARGS)
 	@$(if $(ARGS),:,$(COVERAGE) --fail-under=95 && $(COVERAGE) --include='$(PURE)' --fail-under=100)
 
 check: $(READY_TO_TEST) ## format, lint, types and the arrows of the tree
