@@ -36,7 +36,9 @@ class Response:
         self._writer = writer
         self._new_id = new_id
         self._max_events = max_events
-        self._earlier = next((a for a in task.artifacts if a.id == RESPONSE), None)
+        self._earlier: Artifact | None = None
+        if task.artifacts:
+            self._earlier = next((a for a in task.artifacts if a.id == RESPONSE), None)
         self._appending = False
 
     def put(self, item: Output) -> None:

@@ -77,7 +77,7 @@ class Run:
         self._place = place
         self._agent = agent
         self._attempt = attempt
-        self._earlier_answers = list(task.answers)
+        self._earlier_answers = list(task.answers) if len(task.history) > 1 else []
         self._answer: asyncio.Future[Message] | None = None
         self._deadline: Deadline | None = None
         self._settled: list[asyncio.Future[None]] = []
@@ -282,9 +282,10 @@ class Run:
         if self.writer.failed is not None:
             self._stop()
             return
-        for event in events:
-            if isinstance(event, MessageReceived) and self._answer and not self._answer.done():
-                self._answer.set_result(event.message)
+        if self._answer is not None:
+            for event in events:
+                if isinstance(event, MessageReceived) and not self._answer.done():
+                    self._answer.set_result(event.message)
         ended = self.writer.superseded or self.writer.stored_state in TERMINAL
         if ended and not self._stopped:
             self._stop()

@@ -250,7 +250,7 @@ _ERRORS: Final[Mapping[TaskState, str]] = MappingProxyType(
 def _result(artifacts: tuple[Artifact, ...]) -> dict[str, Any]:
     """Return the parts of all artifacts: texts joined by lines, data by members, files listed."""
     result: dict[str, Any] = {}
-    texts = [artifact.text for artifact in artifacts if artifact.text]
+    texts = [text for artifact in artifacts if (text := artifact.text)]
     values: list[Any] = []
     files: list[dict[str, Any]] = []
     for artifact in artifacts:
