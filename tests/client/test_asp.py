@@ -256,7 +256,7 @@ async def test_a_server_of_1_0_sees_nothing_of_1_1() -> None:
     assert not any(
         word in message
         for message in sent
-        for word in ("version", "features", "framing", "digest", "scope", "start_ms", "ack")
+        for word in ("version", "features", "framing", "digest", "scope", "start_ms", "session.ack")
     )
 
 

@@ -5,9 +5,10 @@ import { createHash } from "node:crypto";
 
 const [url, version] = process.argv.slice(2);
 const newest = version === "1.1.0";
+const FRAMES = 200; // twice as many as are acknowledged at once
 const id = `node ${version}`;
 const key = createHash("md5").update(id).digest().subarray(0, 8);
-const speech = Buffer.alloc(320 * 50);
+const speech = Buffer.alloc(320 * FRAMES);
 for (let at = 0; at < speech.length; at += 2) speech.writeInt16LE((at * 7) % 32768, at);
 
 let stream = 0;
@@ -38,7 +39,7 @@ const answers = {
   },
   "session.started": (message) => {
     stream = message.stream ?? 0;
-    for (let number = 0; number < 50; number += 1) socket.send(frame(number));
+    for (let number = 0; number < FRAMES; number += 1) socket.send(frame(number));
     say("audio.end");
   },
   "response.end": () => say("session.end", { reason: "hangup" }),
