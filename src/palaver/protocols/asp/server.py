@@ -50,7 +50,7 @@ from palaver.protocols.asp.negotiation import ConfigRequest, Negotiation, negoti
 from palaver.protocols.asp.server_session import ServerSession
 from palaver.protocols.asp.session import same_major, speaks_1_0
 from palaver.protocols.asp.sessions import Sessions
-from palaver.protocols.asp.states import LinkState, SessionState
+from palaver.protocols.asp.states import LinkState
 from palaver.protocols.asp.text_frames import session_id_of
 
 __all__ = ["ServerConnection"]
@@ -209,8 +209,7 @@ class ServerConnection(Connection[ServerSession]):
                 ),
                 session.id,
             )
-        if session.state is SessionState.ACTIVE:
-            inbound.expect_audio()
+        inbound.expect_audio()  # it may come in one state alone
         return events
 
     def _stray_audio(self, frame: AudioFrame, now: float) -> list[Event]:
