@@ -27,16 +27,7 @@ _PLAIN = structlog.dev.ConsoleRenderer(
 structlog.configure(processors=[structlog.processors.add_log_level, _PLAIN])
 
 STOP_TIMEOUT = 20.0
-AT_ONCE = 4.5
-"""What waits for nothing takes less (s) however busy the machine: a server's waits are longer."""
-WORKERS_PER_CORE = 2
 _SERVES = re.compile(r"Palaver \S+ serves .* at (http://\S+)")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run more tests at once than there are cores: half of their time, they wait for a clock."""
-    return WORKERS_PER_CORE * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

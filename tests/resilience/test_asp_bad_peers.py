@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from palaver.protocols.asp.call import Call as Answering
 from palaver.protocols.asp.events import Event, SessionClosed
 from palaver.server.asp_echo import EchoTest
-from tests.conftest import AT_ONCE, Serve, Server
+from tests.conftest import Serve, Server
 from tests.resilience.following import report
 from tests.server.asp_host import ECHO, Mirror, eventually, hosting, lines, resident
 from tests.server.asp_neighbours import street
@@ -172,7 +172,7 @@ async def test_a_client_that_says_nothing(line: Server) -> None:
         took = time.perf_counter() - began
         half[1].close()
         assert silent.close_code == 4002
-        assert 0.9 < took < 1 + AT_ONCE
+        assert 0.9 < took < 5
         assert await here.wronged.echo([]) == b""
 
 
@@ -243,7 +243,7 @@ async def test_clients_that_do_not_read(serve: Serve) -> None:
             f"longest answer to another call {1_000 * max(waits):.0f} ms; dropped {sum(heard)}"
         )
         assert most - before < 5 * 8
-        assert max(waits) < 2
+        assert max(waits) < 1
         for call in calls:
             await eventually(lambda one=call: lines(line, "asp_session_closed", one.id))
 

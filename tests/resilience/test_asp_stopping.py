@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.conftest import AT_ONCE, Serve, Server
+from tests.conftest import Serve, Server
 from tests.resilience.following import report
 from tests.server.asp_host import ECHO, eventually, hosting, lines
 from tests.server.asp_peers import Call, deaf_peer, dialled, numbers, opened, utterance
@@ -72,7 +72,7 @@ async def test_calls_may_end(serve: Serve) -> None:
     code, took = await left(server)
     report(f"exit {code}, {took:.2f} s after the last call")
     assert code == 0
-    assert took < AT_ONCE
+    assert took < 3
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
@@ -97,8 +97,8 @@ async def test_calls_that_do_not_end(serve: Serve) -> None:
     code, took = await left(server)
     report(f"ended after {waited:.2f} s of 0.5 s; exit {code} after {took:.2f} s more")
     assert code == 0
-    assert 0.4 < waited < 0.5 + AT_ONCE
-    assert took < AT_ONCE
+    assert 0.4 < waited < 3
+    assert took < 3
     for name in ("one", "two", "three", "four"):
         assert lines(server, "asp_session_closed", name)[0]["reason"] == "shutdown"
 
@@ -124,7 +124,7 @@ async def test_idle_sockets_hold_nothing_up(serve: Serve) -> None:
     code, took = await left(server)
     report(f"exit {code} after {took:.2f} s")
     assert code == 0
-    assert took < AT_ONCE
+    assert took < 3
     assert lines(server, "asp_session_closed", "lost")[0]["reason"] == "shutdown"
 
 
@@ -139,7 +139,7 @@ async def test_a_call_that_is_lost_during_the_drain(serve: Serve) -> None:
     code, took = await left(server)
     report(f"exit {code} after {took:.2f} s")
     assert code == 0
-    assert took < AT_ONCE
+    assert took < 3
     assert lines(server, "asp_session_closed", "leaves")[0]["reason"] == "shutdown"
 
 
@@ -160,7 +160,7 @@ async def test_a_client_that_does_not_read_during_the_drain(serve: Serve) -> Non
     peer.drop()
     report(f"exit {code} after {took:.2f} s with a client that reads nothing")
     assert code == 0
-    assert took < 0.3 + 5 + AT_ONCE
+    assert took < 0.3 + 5 + 3
 
 
 async def test_a_second_signal_ends_calls_at_once(serve: Serve) -> None:
@@ -174,7 +174,7 @@ async def test_a_second_signal_ends_calls_at_once(serve: Serve) -> None:
         _, took = await left(server)
         await peer.closed()
     report(f"ended {took:.2f} s after the second signal")
-    assert took < AT_ONCE
+    assert took < 3
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

@@ -13,7 +13,7 @@ import pytest
 from palaver.model.states import TaskState
 from palaver.protocols.a2a.commands import Generation, TaskReceived
 from palaver.testing.fault_proxy import FaultProxy
-from tests.conftest import AT_ONCE, Serve, Server
+from tests.conftest import Serve, Server
 from tests.resilience.conftest import Gate, Start
 from tests.resilience.following import (
     Clients,
@@ -34,7 +34,7 @@ async def begin_to_stop(server: Server) -> None:
     writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b" 200 " in await reader.readline()
     server.process.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(5):
         await reader.read()
     writer.close()
 
@@ -75,7 +75,7 @@ async def test_all_that_is_in_flight_is_answered(start: Start, gate: Gate) -> No
         gate.open()
         bodies = await asyncio.gather(*streams)
         answers = await asyncio.gather(*sends)
-        code = await ended(server, 15)
+        code = await ended(server, 5)
         took = time.perf_counter() - opened
     assert code == 0
     completed = [body for body in bodies if body.count("TASK_STATE_COMPLETED") == 1]
@@ -86,7 +86,7 @@ async def test_all_that_is_in_flight_is_answered(start: Start, gate: Gate) -> No
     }
     assert len({answer.task_id for answer in answers if isinstance(answer, TaskReceived)}) == 20
     report(f"{len(completed)} streams and {len(answers)} sends answered; exit 0 after {took:.2f} s")
-    assert took < AT_ONCE
+    assert took < 2
 
 
 async def test_a_request_that_comes_during_the_drain(start: Start, gate: Gate) -> None:
@@ -97,13 +97,13 @@ async def test_a_request_that_comes_during_the_drain(start: Start, gate: Gate) -
     await gate.waiting(1)
     await begin_to_stop(server)
     gate.open()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(5):
         answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"connection: close" in head.lower()
     assert b"TASK_STATE_COMPLETED" in body
-    assert await ended(server, 15) == 0
+    assert await ended(server, 5) == 0
 
 
 @pytest.mark.parametrize("generation", list(Generation))
@@ -133,7 +133,7 @@ async def test_a_task_that_outlasts_the_drain_goes_on(
     report(
         f"A2A {generation}: handed over, {len(seen.numbers)} events once; exit after {took:.2f} s"
     )
-    assert took < AT_ONCE
+    assert took < 2
 
 
 async def test_a_send_that_outlasts_the_drain_is_answered(start: Start, gate: Gate) -> None:
@@ -150,7 +150,7 @@ async def test_a_send_that_outlasts_the_drain_is_answered(start: Start, gate: Ga
     assert isinstance(answer, TaskReceived)
     assert answer.state is TaskState.WORKING
     report(f"answered as it stands; exit after {took:.2f} s")
-    assert took < AT_ONCE
+    assert took < 2
 
 
 @pytest.mark.parametrize("generation", list(Generation))
@@ -193,7 +193,7 @@ async def test_a_task_that_asks_during_the_drain(start: Start, gate: Gate) -> No
     assert isinstance(answer, TaskReceived)
     assert answer.state is TaskState.INPUT_REQUIRED
     report(f"exit {took:.2f} s after the question")
-    assert took < AT_ONCE
+    assert took < 2
 
 
 async def test_a_handler_that_does_not_let_go(start: Start, gate: Gate) -> None:
@@ -211,7 +211,7 @@ async def test_a_handler_that_does_not_let_go(start: Start, gate: Gate) -> None:
     assert answer.state is TaskState.FAILED
     report(f"exit {code} after {took:.2f} s with a handler that does not let go")
     assert code == 0
-    assert took < AT_ONCE
+    assert took < 3
 
 
 async def test_a_second_signal_ends_at_once(start: Start, gate: Gate) -> None:
@@ -225,12 +225,12 @@ async def test_a_second_signal_ends_at_once(start: Start, gate: Gate) -> None:
         assert server.process.poll() is None
         began = time.perf_counter()
         server.process.send_signal(signal.SIGTERM)
-        await ended(server, 15)
+        await ended(server, 5)
         took = time.perf_counter() - began
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
     report(f"ended {took:.2f} s after the second signal")
-    assert took < AT_ONCE
+    assert took < 1.5
 
 
 async def test_idle_connections_hold_nothing_up(start: Start) -> None:
@@ -248,7 +248,7 @@ async def test_idle_connections_hold_nothing_up(start: Start) -> None:
         writer.close()
     report(f"exit {code} after {took:.2f} s with {len(idle)} idle connections")
     assert code == 0
-    assert took < AT_ONCE
+    assert took < 1.5
 
 
 async def test_a_signal_in_the_middle_of_a_line_of_the_log(serve: Serve) -> None:
@@ -275,7 +275,7 @@ async def test_a_client_that_reads_nothing(start: Start) -> None:
     writer.transport.abort()
     report(f"exit {code} after {took:.2f} s with a client that reads nothing")
     assert code == 0
-    assert took < 0.3 + 5 + AT_ONCE
+    assert took < 0.3 + 5 + 2
 
 
 def _stopped(server: Server) -> int:

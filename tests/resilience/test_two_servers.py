@@ -13,7 +13,7 @@ import httpx2
 from palaver.model.states import TaskState
 from palaver.protocols.a2a.commands import TaskReceived
 from palaver.testing.fault_proxy import FaultProxy
-from tests.conftest import AT_ONCE, Server
+from tests.conftest import Server
 from tests.resilience.conftest import Gate, Start
 from tests.resilience.following import (
     Clients,
@@ -48,7 +48,7 @@ async def test_followed_and_canceled_elsewhere(start: Start) -> None:
     assert other.text == seen.text
     assert seen.state is other.state is TaskState.CANCELED
     report(f"{len(seen.numbers)} events on both; both readers ended {took:.3f} s after the cancel")
-    assert took < AT_ONCE
+    assert took < 2
 
 
 async def test_answered_elsewhere(start: Start) -> None:
@@ -184,7 +184,7 @@ async def test_a_follower_that_stops(start: Start) -> None:
     assert other.whole()
     assert other.numbers == seen.numbers
     report(f"a follower stopped in {took:.2f} s; its reader lost nothing")
-    assert took < AT_ONCE
+    assert took < 1.5
 
 
 async def test_a_question_outlives_its_process(start: Start, gate: Gate) -> None:

@@ -391,7 +391,7 @@ KINDS = ["text", "text", "text", "text", "data", "data", "time", "drop", "go", "
 stories = st.lists(
     st.tuples(st.sampled_from(KINDS), st.integers(0, 10), texts, binaries), min_size=5, max_size=60
 )
-BUDGET = settings(max_examples=200, deadline=None)
+BUDGET = settings(max_examples=600, deadline=None)
 
 
 @given(stories)

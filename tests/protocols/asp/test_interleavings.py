@@ -198,7 +198,7 @@ def after(framing: Framing | None, limits: Limits, told: list[Step]) -> Story:
 
 
 PATIENT = Limits(resume_window=EVER, update_timeout=EVER, start_timeout=EVER)
-BUDGET = settings(max_examples=200, deadline=None)
+BUDGET = settings(max_examples=600, deadline=None)
 
 
 @given(st.sampled_from([None, *Framing]), steps(*SPEAK, *MOVE))
