@@ -82,6 +82,19 @@ def test_within_the_noise_the_network_is_trusted_less(line: Line) -> None:
     assert line.probability > 0.7
 
 
+def test_a_voice_of_which_nobody_was_sure_is_trusted_as_it_is(line: Line) -> None:
+    """It is soft: there is no loud voice whose end this could be, not even before the pause."""
+    line.judged((400.0, 500.0), 0.5)
+    for probability in (0.5, 0.7):
+        assert line.judged((40.0, 50.0), probability)
+        assert line.probability == pytest.approx(probability)
+    line.judged((400.0, 500.0), 0.9)
+    for _ in range(8):
+        line.judged((40.0, 50.0))
+    line.judged((40.0, 50.0), 0.7)
+    assert line.probability == pytest.approx(0.7)
+
+
 def test_nothing_is_within_a_noise_that_nobody_knows() -> None:
     """A call that begins with speech: there is no pause yet to compare it with."""
     line = Line()

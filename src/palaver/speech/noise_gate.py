@@ -7,8 +7,9 @@ than 2 dB is *within* it. That serves twice:
 
 - In a pause such windows are *still*: the network need not judge them, but for one in eight.
 - After a voice in noise the network goes on hearing it for 100 ms and more. Within the noise it is
-  trusted less: a turn ends when the voice does. A sure network is believed nevertheless, for the
-  noise may have ended as well, and a soft voice have begun.
+  trusted less, where it has been sure of a voice since the last pause: a turn ends when the voice
+  does. A sure network is believed nevertheless, for the noise may have ended as well, and a soft
+  voice have begun.
 
 It is a rule of one stream's audio and of what the network said of it; so both ends of a call
 decide the same. All sums are of whole numbers below 2^24: they have the same bits in any order of
@@ -30,12 +31,15 @@ __all__ = ["COLUMNS", "forget", "last", "levels", "note", "pauses", "still"]
 Mask: TypeAlias = NDArray[np.bool_]
 """Shape [N]."""
 
-COLUMNS: Final = 6
+COLUMNS: Final = 7
 """Numbers that are kept of a stream: windows of its pause, how many of them were still since one
-was judged, the last probability, whether the levels are known, and the two levels."""
-_PAUSE, _STILL, _LAST, _KNOWN, _LEVELS = 0, 1, 2, 3, slice(4, 6)
+was judged, the last probability, whether the levels are known, whether the network has been sure
+of a voice since the last pause, and the two levels."""
+_PAUSE, _STILL, _LAST, _KNOWN, _SURE, _LEVELS = 0, 1, 2, 3, 4, slice(5, 7)
 
 _CLEARLY_NONE: Final = np.float32(0.1)
+_SURELY: Final = np.float32(0.8)
+"""Below, it may be a soft voice: nothing is taken from that."""
 _PAUSE_WINDOWS: Final = 5
 """So many windows without speech are a pause: one alone may be a dip inside a word."""
 _CLOSE_AFTER: Final = 16
@@ -96,7 +100,9 @@ def note(memory: Floats, found: Floats | None, probability: Probabilities) -> No
         memory[new, _LEVELS] = found[new]
         memory[new, _KNOWN] = 1
         within = _within(memory, found)
-        memory[:, _LAST] *= np.where(within, _TRUST, np.float32(1))
+        memory[:, _SURE] = np.where(pauses(memory), 0, memory[:, _SURE])
+        memory[probability >= _SURELY, _SURE] = 1
+        memory[:, _LAST] *= np.where(within & (memory[:, _SURE] > 0), _TRUST, np.float32(1))
         _follow(memory, found, within & clear, clear)
         clear &= within
     memory[:, _PAUSE] = (memory[:, _PAUSE] + 1) * clear
