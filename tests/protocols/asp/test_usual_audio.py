@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from palaver.protocols.asp.config import Framing
 from palaver.protocols.asp.errors import ErrorCode
-from palaver.protocols.asp.events import AudioReceived, ErrorSent
+from palaver.protocols.asp.events import AudioMissing, AudioReceived, ErrorSent
 from palaver.protocols.asp.frames import AudioFrame, FrameFlags, pack
 from palaver.protocols.asp.limits import Limits
 from palaver.protocols.asp.outgoing import ACK_INTERVAL
@@ -115,6 +115,18 @@ def test_sessions_that_share_a_socket() -> None:
     caller.frame(0)
     caller.frame(0)
     assert caller.peer.told(AudioReceived)[-1].seq == 7
+
+
+def test_what_is_missing_before_a_refused_frame_is_told() -> None:
+    """The next good frame tells of it, and does not go the short way for that."""
+    caller = Caller(shortcut=True)
+    caller.frame()
+    [refused] = caller.frame(ahead=1, payload=bytes(1))
+    assert refused["error"]["code"] == ErrorCode.AUDIO_PROCESSING_ERROR
+    caller.frame()
+    assert [one.count for one in caller.peer.told(AudioMissing)] == [1]
+    caller.frame()
+    assert len(caller.peer.told(AudioMissing)) == 1
 
 
 STEPS = st.one_of(

@@ -150,6 +150,7 @@ class Inbound:
         self.samples_received = samples + (count if frame.samples is None else 0)
         self._untaken += self.samples_received
         self._missing += missing
+        self.usual = False  # if it is refused, the next that is not has to tell what is missing
         self._check_size(size)
         self._untaken += samples - self.samples_received
         self.samples_received = samples + count
