@@ -236,6 +236,7 @@ class App:
                 pong_timeout=settings.websocket_pong_timeout,
             ),
             handshake_timeout=settings.body_timeout,
+            on_round=(lambda: None) if self._voice is None else self._voice.hurry,
         )
 
     def _routes(self, default: str) -> list[BaseRoute]:

@@ -257,6 +257,20 @@ def test_windows_of_many_are_judged_in_one_call() -> None:
         assert [len(call) for call in detector.calls] == calls
 
 
+@pytest.mark.parametrize(("count", "calls"), [(63, []), (64, [64]), (300, [256, 44])])
+def test_enough_are_judged_before_the_interval_is_over(count: int, calls: list[int]) -> None:
+    """Where no more will come for a while; a few windows wait for others, and none is due twice."""
+    timers, detector = Timers(), Loudness()
+    many = batch(timers, detector=detector)
+    for number in range(count):
+        listen(many, str(number))[0].push(bytes(640), 0)
+    many.hurry()
+    assert [len(call) for call in detector.calls] == calls
+    assert len(timers.due) == (0 if calls else 1)
+    timers.move(0.010)
+    assert sum(len(call) for call in detector.calls) == count
+
+
 def test_a_burst_takes_its_turn() -> None:
     """Two seconds that come at once are one window a round: the others do not wait for them."""
     timers, detector = Timers(), Loudness()

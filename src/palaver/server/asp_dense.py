@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import unquote
@@ -28,6 +27,7 @@ from starlette.routing import Match, WebSocketRoute
 from starlette.types import Scope
 
 from palaver.server.asp import SUBPROTOCOL, AspEndpoint
+from palaver.server.coalesced_reads import CoalescedReads
 from palaver.server.picows_socket import PicowsSocket, SocketLimits
 
 __all__ = ["DensePort"]
@@ -36,14 +36,13 @@ _log = structlog.get_logger("palaver.asp")
 _LAST_WRITES: Final = 5.0
 """Seconds for WebSockets to take their last bytes once no call runs any more."""
 _BACKLOG: Final = 2_048
-_SWEEP: Final = 1.0
-"""Seconds between two looks for connections that were reset."""
 
 
 class DensePort:
     """Serves ``endpoint`` at the paths of ``routes``, on a socket that is bound already.
 
-    A client has ``handshake_timeout`` seconds to ask for its WebSocket.
+    A client has ``handshake_timeout`` seconds to ask for its WebSocket. ``on_round`` is called when
+    what has come for some of the calls was read.
     """
 
     def __init__(
@@ -53,16 +52,16 @@ class DensePort:
         *,
         limits: SocketLimits,
         handshake_timeout: float,
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
         self._endpoint = endpoint
         self._routes = routes
         self._limits = limits
         self._handshake_timeout = handshake_timeout
         self._server: asyncio.Server | None = None
+        self._reads = CoalescedReads(on_round)
         self._sockets: set[PicowsSocket] = set()
         self._empty = asyncio.Event()
-        self._reset: set[PicowsSocket] = set()
-        self._sweeper: asyncio.TimerHandle | None = None
         # picows has a line for each connection and each bad frame: a client could fill the disk.
         self._logger = logging.getLogger("palaver.picows")
         self._logger.setLevel(logging.CRITICAL)
@@ -79,7 +78,6 @@ class DensePort:
             enable_auto_pong=False,  # ours does not pile up for a client that takes nothing
             max_frame_size=self._limits.max_message_bytes,
         )
-        self._sweep()
 
     def close(self) -> None:
         """Take no more calls; those that run go on."""
@@ -92,29 +90,9 @@ class DensePort:
         if self._sockets:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), _LAST_WRITES)
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         for one in tuple(self._sockets):
             one.cancel()
-
-    def _sweep(self) -> None:
-        """Drop connections that were reset, which nobody was told of.
-
-        uvloop reads once more from a connection with an error, and then polls it no longer; where
-        that read found what the client had said before, the error is not seen until a ping fails.
-        Those found twice are dropped: the first time, the read may still be to come.
-        """
-        poll = select.poll()
-        reading: dict[int, PicowsSocket] = {}
-        for one in self._sockets:
-            descriptor = one.fileno()
-            if descriptor >= 0:
-                reading[descriptor] = one
-                poll.register(descriptor, 0)  # errors are always told
-        before, self._reset = self._reset, {reading[found] for found, _ in poll.poll(0)}
-        for one in before & self._reset:
-            one.abort()
-        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP, self._sweep)
+        self._reads.close()
 
     def _answer(self, request: WSUpgradeRequest) -> WSListener | WSUpgradeResponseWithListener:
         """Let a client in, or say why not."""
@@ -130,7 +108,12 @@ class DensePort:
         chosen = {"Sec-WebSocket-Protocol": SUBPROTOCOL} if offered else None
         response = WSUpgradeResponse.create_101_response(chosen)
         one = PicowsSocket(
-            self._endpoint, scope, self._limits, on_open=self._take, on_over=self._forget
+            self._endpoint,
+            scope,
+            self._limits,
+            self._reads,
+            on_open=self._take,
+            on_over=self._forget,
         )
         return WSUpgradeResponseWithListener(response, one)
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope
 from starlette.websockets import WebSocketDisconnect
 from uvicorn._types import WebSocketDisconnectEvent
 
+from palaver.server.coalesced_reads import CoalescedReads
 from palaver.server.connection import reset
 from palaver.server.picows_frames import BadFrame, Fragments, Keepalive
 from palaver.server.websocket import WEBSOCKET
@@ -78,6 +79,7 @@ class PicowsSocket(WSListener):
         "_open",
         "_paused",
         "_pong",
+        "_reads",
         "_scope",
         "_stall",
         "_task",
@@ -92,6 +94,7 @@ class PicowsSocket(WSListener):
         app: ASGIApp,
         scope: Scope,
         limits: SocketLimits,
+        reads: CoalescedReads,
         *,
         on_open: Callable[[PicowsSocket], None],
         on_over: Callable[[PicowsSocket], None],
@@ -99,6 +102,7 @@ class PicowsSocket(WSListener):
         self._app = app
         self._scope = scope
         self._limits = limits
+        self._reads = reads
         self._on_open = on_open
         self._on_over = on_over
         scope["extensions"] = {WEBSOCKET: self}
@@ -175,12 +179,6 @@ class PicowsSocket(WSListener):
             self._open = False
             reset(self._transport.underlying_transport)
 
-    def fileno(self) -> int:
-        """Return the descriptor that is read from; -1 where that is over, or waits."""
-        if self._lost or self._paused:
-            return -1
-        return int(self._transport.underlying_transport.get_extra_info("socket").fileno())
-
     def cancel(self) -> None:
         """End the application as well."""
         self.abort()
@@ -203,6 +201,7 @@ class PicowsSocket(WSListener):
             timeout=self._limits.pong_timeout,
         )
         self._keepalive.wait()
+        self._reads.start(transport.underlying_transport)
         self._on_open(self)
         self._task = asyncio.create_task(self._run(), name="asp-socket")
 
@@ -231,11 +230,11 @@ class PicowsSocket(WSListener):
             if self._inbox.full and not self._paused and self._open:
                 self._paused = True
                 self._inbox.on_empty = self._resume_reading
-                transport.underlying_transport.pause_reading()
+                self._reads.stop(transport.underlying_transport)
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """Wait for nothing more."""
-        del transport
+        self._reads.forget(transport.underlying_transport)
         self._open, self._lost = False, True
         self._stall.stop()
         self._keepalive.stop()
@@ -304,7 +303,7 @@ class PicowsSocket(WSListener):
         if self._paused and not self._lost:
             self._paused = False
             self._flows_since = self._loop.time()
-            self._transport.underlying_transport.resume_reading()
+            self._reads.start(self._transport.underlying_transport)
 
     def _ask_for_life(self) -> None:
         if self._transport.is_close_frame_sent:  # by picows, over what was no frame

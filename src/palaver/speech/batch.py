@@ -65,7 +65,8 @@ def _loop_later(delay: float, call: Callable[[], None]) -> Timer:
 class BatchOptions:
     """How the line passes; times in seconds.
 
-    ``max_windows`` are judged in one call of a detector. A session that is ``max_delay`` behind
+    ``max_windows`` are judged in one call of a detector; ``enough`` are worth one before the
+    interval is over. A session that is ``max_delay`` behind
     is late; it falls back unless the line gets shorter. For ``fallback_time`` after a session fell
     back none returns.
     """
@@ -73,6 +74,7 @@ class BatchOptions:
     interval: float = 0.010
     budget: float = 0.005
     max_windows: int = 256
+    enough: int = 64
     max_delay: float = 0.5
     fallback_time: float = 10.0
     clock: Callable[[], float] = _loop_time
@@ -251,6 +253,13 @@ class Batch:
         self._fallen.pop(ear, None)
 
     # --- the line passes -----------------------------------------------------------------------
+
+    def hurry(self) -> None:
+        """Judge what waits at once, where it is enough: no more will come for a while."""
+        if sum(len(lane.waiting) for lane in self._order) >= self._options.enough:
+            if self._timer is not None:
+                self._timer.cancel()
+            self.tick()
 
     def tick(self) -> None:
         """Judge what waits, until nothing does or the budget is used; the timer calls this."""

@@ -111,6 +111,11 @@ class Voice:
         self._calls.add(voice_call)
         return voice_call
 
+    def hurry(self) -> None:
+        """Judge what calls have said, where that is enough: no more will come for a while."""
+        if self._batch is not None:
+            self._batch.hurry()
+
     def configure(self, session_id: str, config: NegotiatedConfig) -> Applied:
         """Tell what is run for a configuration.
 
