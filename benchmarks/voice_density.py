@@ -19,8 +19,7 @@ import itertools
 import json
 import struct
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -61,6 +60,7 @@ SPEECH = Path(__file__).parents[1] / "tests/speech/sounds/requests_in_two_langua
 
 RATE_HZ = 8_000
 SAMPLES = 160
+WINDOW = 256
 MESSAGES_PER_SECOND = 50
 ACK_INTERVAL = 100
 NOISE = 120.0  # some -49 dBFS: a quiet line
@@ -94,8 +94,7 @@ class Timed:
         self.name = detector.name
         self.sample_rate_hz = detector.sample_rate_hz
         self.window_samples = detector.window_samples
-        self.complete: dict[Stream, deque[float]] = {}
-        self.delays: list[float] = []
+        self.judged: dict[Stream, list[float]] = {}
         self._detector = detector
 
     def open(self) -> Stream:
@@ -103,13 +102,11 @@ class Timed:
         return self._detector.open()
 
     def detect(self, streams: Sequence[Stream], windows: Samples) -> Probabilities:
-        """Judge, and see how long the windows waited for it."""
+        """Judge, and note when."""
         probabilities = self._detector.detect(streams, windows)
-        now = time.perf_counter()
-        for stream in self.complete.keys() & set(streams):
-            waiting = self.complete[stream]
-            if waiting:
-                self.delays.append(now - waiting.popleft())
+        now = time.monotonic()
+        for stream in self.judged.keys() & set(streams):
+            self.judged[stream].append(now)
         return probabilities
 
 
@@ -118,8 +115,15 @@ class Hearing:
 
     def __init__(self) -> None:
         self.detector = Timed(SileroDetector(RATE_HZ))
-        self.batch = Batch({RATE_HZ: self.detector}, {RATE_HZ: EnergyDetector(RATE_HZ)})
+        self.fallen: set[str] = set()
+        self.batch = Batch(
+            {RATE_HZ: self.detector},
+            {RATE_HZ: EnergyDetector(RATE_HZ)},
+            on_fallback=lambda session_id, _: self.fallen.add(session_id),
+        )
         self.calls = 0
+        self.times: dict[str, list[float]] = {}
+        """When the windows of the calls that are timed were judged, by session."""
         self.missing = 0
         self.utterances = 0
 
@@ -175,28 +179,13 @@ class Listening:
 
 
 class TimedListening(Listening):
-    """Notes when windows are complete, too."""
+    """Notes when windows were judged, too."""
 
     def __init__(self, hearing: Hearing, call: Call) -> None:
         super().__init__(hearing, call)
-        self._window = hearing.detector.window_samples
-        self._stream = self._ear.buffer.stream
-        self._complete = hearing.detector.complete.setdefault(self._stream, deque())
-        self._next = self._window
-
-    def heard(self, event: Event) -> None:
-        """Take audio; note when it completes a window."""
-        if type(event) is AudioReceived:
-            end = event.samples + len(event.payload) // 2
-            while end >= self._next:
-                self._next += self._window
-                self._complete.append(time.perf_counter())
-        super().heard(event)
-
-    def closed(self, event: SessionClosed) -> None:
-        """Let go."""
-        self._hearing.detector.complete.pop(self._stream, None)
-        super().closed(event)
+        times: list[float] = []
+        hearing.times[call.session.id] = times
+        hearing.detector.judged[self._ear.buffer.stream] = times
 
 
 async def serve_calls(name: str, port: int) -> None:
@@ -209,7 +198,13 @@ async def serve_calls(name: str, port: int) -> None:
         answer=hearing or Silence,
     )
     calls = WebSocketRoute(CALLS, endpoint)
-    dense = DensePort(endpoint, [calls], limits=SocketLimits(), handshake_timeout=TIMEOUT)
+    dense = DensePort(
+        endpoint,
+        [calls],
+        limits=SocketLimits(),
+        handshake_timeout=TIMEOUT,
+        on_round=(lambda: None) if hearing is None else hearing.batch.hurry,
+    )
     dense_socket = bind("127.0.0.1", 0)
 
     @asynccontextmanager
@@ -226,12 +221,12 @@ async def serve_calls(name: str, port: int) -> None:
         if hearing is None:
             return JSONResponse({})
         found = {
-            "delays": hearing.detector.delays,
+            "times": hearing.times,
             "missing": hearing.missing,
-            "fallen back": hearing.batch.fallen_back,
+            "fallen back": len(hearing.fallen),
             "utterances": hearing.utterances,
         }
-        hearing.detector.delays, hearing.utterances = [], 0
+        hearing.utterances = 0
         return JSONResponse(found)
 
     async def drain() -> None:
@@ -299,7 +294,8 @@ class Caller(WSListener):
         self.problem: str | None = None
         self._frames = frames
         self._at = at
-        self._session_id = f"call-{next(self.ids)}"
+        self.session_id = f"call-{next(self.ids)}"
+        self.sent: list[float] = []
         self._stream = 0
         self._received = 0
         self._texts: asyncio.Queue[str] = asyncio.Queue()
@@ -312,6 +308,7 @@ class Caller(WSListener):
         """Say the next frame."""
         number = self.said
         self.said = number + 1
+        self.sent.append(time.monotonic())
         head = HEAD.pack(0xA5, 0x11, self._stream, number, number * SAMPLES & 0xFFFF_FFFF, 0, 0, 0)
         frame = self._frames[(self._at + number) % len(self._frames)]
         self.transport.send(WSMsgType.BINARY, head + frame)
@@ -353,7 +350,7 @@ class Caller(WSListener):
         return self.said - statistics["audio_frames_received"]
 
     def _send(self, **members: object) -> None:
-        text = json.dumps(members | {"session_id": self._session_id})
+        text = json.dumps(members | {"session_id": self.session_id})
         self.transport.send(WSMsgType.TEXT, text.encode())
 
     async def _answer(self, kind: str) -> dict[str, int | dict[str, int]]:
@@ -375,8 +372,22 @@ async def speak(callers: Sequence[Caller], seconds: float) -> None:
         await asyncio.sleep(max(0.0, started + tick / 1_000 - loop.time()))
         for caller in groups[tick % ticks]:
             caller.say()
+    # A pong comes behind all that was said before.
+    await asyncio.gather(*(caller.transport.measure_roundtrip_time(1) for caller in callers))
+
+
+def window_delays(
+    callers: Sequence[Caller], times: dict[str, list[float]], first: int
+) -> Iterator[float]:
+    """Yield the seconds until windows were judged that message ``first`` or a later one ends.
+
+    Of a call that fell back only those before that are known.
+    """
     for caller in callers:
-        await caller.transport.measure_roundtrip_time(1)  # its pong comes behind all
+        for window, judged in enumerate(times.get(caller.session_id, ())):
+            message = ((window + 1) * WINDOW - 1) // SAMPLES
+            if message >= first:
+                yield judged - caller.sent[message]
 
 
 async def measure(server: RunningServer, name: str, count: int, seconds: float) -> dict[str, float]:
@@ -419,7 +430,7 @@ async def measure(server: RunningServer, name: str, count: int, seconds: float) 
     if found:
         if not found["utterances"]:
             raise CallFailed("nothing was heard")
-        delays = found["delays"]
+        delays = list(window_delays(callers, found["times"], before // count))
         figures |= {
             "delay p50": percentile(delays, 50) * 1e3,
             "delay p99": percentile(delays, 99) * 1e3,
