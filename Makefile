@@ -25,8 +25,11 @@ READY_TO_SERVE := $(VENV)/.ready-to-serve
 READY_TO_TEST := $(VENV)/.ready-to-test
 OLDER_PEER := $(VENV)/peers/a2a-0.3/.ready
 JS_PEERS := $(JS)/node_modules/.ready
+COMPILED := .venv-compiled
+MADE_COMPILED := $(COMPILED)/.made
+READY_COMPILED := $(COMPILED)/.ready
 
-.PHONY: help serve test check format bench docs setup peers clean
+.PHONY: help serve test check format bench docs setup compiled peers clean
 
 help: ## list the targets
 	@echo "Palaver: make <target>"
@@ -69,9 +72,12 @@ docs: $(READY_TO_TEST) ## check the documents: links, and every command and prog
 setup: $(READY_TO_TEST) ## build .venv with everything for development
 	@echo "setup: $(VENV) is ready"
 
+compiled: $(READY_COMPILED) ## install Palaver with its audio path compiled into .venv-compiled (needs a C compiler)
+	@echo "compiled: run it with $(COMPILED)/bin/palaver serve --asp-port 8765"
+
 clean: ## remove what make and the tools have written
-	@echo "clean: .venv, caches, reports, node_modules of the tests"
-	@rm -rf $(VENV) $(JS)/node_modules build dist htmlcov .coverage .coverage.* coverage.xml
+	@echo "clean: .venv, .venv-compiled, caches, reports, node_modules of the tests"
+	@rm -rf $(VENV) $(COMPILED) $(JS)/node_modules build dist htmlcov .coverage .coverage.* coverage.xml
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src tests benchmarks examples fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -104,6 +110,19 @@ $(READY_TO_TEST): pyproject.toml | $(MADE)
 	@echo "setup: what development needs (once, a minute or two)"
 	@$(PIP) install --editable '.[brotli,espeak,dense,timeline,onnx]' --group dev
 	@touch $(READY_TO_SERVE) $@
+
+# Beside .venv, whose install in place is never compiled: what is edited there is what runs.
+$(MADE_COMPILED): | $(MADE)
+	@if ! command -v cc >/dev/null && ! command -v gcc >/dev/null; then \
+		echo "make: to compile, install a C compiler, such as gcc; without one Palaver runs interpreted" >&2; exit 1; \
+	fi
+	@$(BIN)/python -m venv --clear --without-pip $(COMPILED)
+	@touch $@
+
+$(READY_COMPILED): pyproject.toml hatch_build.py $(shell find src -type f -not -name '*.pyc') | $(MADE_COMPILED)
+	@echo "compiled: a wheel of the sources, and what it needs, into $(COMPILED) (a minute)"
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=1 $(PIP) --python $(COMPILED)/bin/python install '.[dense,espeak]' --group bench
+	@touch $@
 
 # --- the peers of the interoperability tests ------------------------------------------------
 

@@ -28,15 +28,17 @@ def test_all_is_well(run: Run, tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in lines] == [
         "ok   palaver",
         "ok   Python",
+        "ok   audio path",
         "ok   settings",
         "ok   SQLite",
         "ok   store",
         "ok   port",
         "ok   voice",
     ]
-    assert lines[4] == "ok   store: d.db: 0 tasks, 0 of them open"
-    assert lines[5] == f"ok   port: 127.0.0.1 port {port} is free"
-    assert lines[6] == "ok   voice: ready: silero, vocabulary, espeak"
+    assert lines[2] == "ok   audio path: interpreted"
+    assert lines[5] == "ok   store: d.db: 0 tasks, 0 of them open"
+    assert lines[6] == f"ok   port: 127.0.0.1 port {port} is free"
+    assert lines[7] == "ok   voice: ready: silero, vocabulary, espeak"
 
 
 def test_json(run: Run) -> None:

@@ -595,7 +595,7 @@ def test_events_are_paired_and_in_order(
             lambda: Endpointer(VAD, 20).switch(VADConfig(threshold=2)),
             "threshold must be 0-1, not 2.0",
         ),
-        (lambda: EndpointingOptions(hysteresis=2), "hysteresis must be 0-1, not 2"),
+        (lambda: EndpointingOptions(hysteresis=2), "hysteresis must be 0-1, not 2.0"),
         (lambda: EndpointingOptions(firmness=1.1), "firmness must be 0-1, not 1.1"),
         (lambda: EndpointingOptions(firmness=math.nan), "firmness must be 0-1, not nan"),
         (lambda: EndpointingOptions(doubt_ms=-1), "doubt_ms must be 0 at least, not -1"),

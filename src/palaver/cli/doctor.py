@@ -21,6 +21,7 @@ from palaver.config import Settings, load_settings
 from palaver.errors import ConfigError, ProviderError, StorageError
 from palaver.observability.logging import configure_logging
 from palaver.server.listener import bind
+from palaver.speech.compiled import compiled
 from palaver.speech.engines import open_detector
 from palaver.speech.open import open_engines
 from palaver.storage.open import open_storage
@@ -50,7 +51,7 @@ def doctor(
     configure_logging("error")
     given = {"store": store, "port": port}
     flags = {name: value for name, value in given.items() if value is not None}
-    checks = [_Check("palaver", good=True, detail=__version__), _python()]
+    checks = [_Check("palaver", good=True, detail=__version__), _python(), _audio_path()]
     try:
         settings = load_settings(flags, config)
     except ConfigError as error:
@@ -73,6 +74,10 @@ def doctor(
 def _python() -> _Check:
     detail = f"{platform.python_version()} on {platform.platform()}"
     return _Check("Python", good=sys.version_info >= (3, 11), detail=detail)
+
+
+def _audio_path() -> _Check:
+    return _Check("audio path", good=True, detail="compiled" if compiled() else "interpreted")
 
 
 async def _store(url: str) -> _Check:

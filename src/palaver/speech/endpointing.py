@@ -50,9 +50,9 @@ class EndpointingOptions:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.firmness <= 1.0:
-            raise ValueError(f"firmness must be 0-1, not {self.firmness}")
+            raise ValueError(f"firmness must be 0-1, not {float(self.firmness)}")
         if not 0.0 <= self.hysteresis <= 1.0:
-            raise ValueError(f"hysteresis must be 0-1, not {self.hysteresis}")
+            raise ValueError(f"hysteresis must be 0-1, not {float(self.hysteresis)}")
         if self.doubt_ms < 0:
             raise ValueError(f"doubt_ms must be 0 at least, not {self.doubt_ms}")
         if self.max_utterance_ms < 1_000:
