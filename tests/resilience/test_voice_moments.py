@@ -23,6 +23,7 @@ from palaver.protocols.asp.messages import (
     ResponseStartMessage,
     TranscriptMessage,
 )
+from palaver.speech.turn_table import TurnState
 from palaver.testing.speech import Cue, ScriptedRecogniser, ToneSpeech
 from tests.conftest import Serve
 from tests.resilience.voice import (
@@ -30,6 +31,7 @@ from tests.resilience.voice import (
     BUSY,
     FAILED,
     Caller,
+    Exchange,
     OddRecogniser,
     OddVoice,
     calling,
@@ -86,6 +88,38 @@ async def held(caller: Caller, _: Any) -> None:
     )
 
 
+class Waiting:
+    """A cue: what was said is understood when the test says so."""
+
+    def __init__(self) -> None:
+        self.words: asyncio.Future[str] | None = None
+
+    def __call__(self) -> asyncio.Future[str]:
+        """Begin to wait."""
+        self.words = asyncio.get_running_loop().create_future()
+        return self.words
+
+
+async def held_as_it_begins(place: Exchange, caller: Caller, waits: Waiting) -> None:
+    """Bring the call to where an answer could be heard, but for somebody who may be speaking."""
+
+    def held() -> bool:
+        voice = place.host.app._voice
+        assert voice is not None
+        return any(call._machine.state is TurnState.HELD for call in voice._calls)
+
+    await caller.utter()
+    words = await eventually(lambda: waits.words)
+    assert words is not None
+    await caller.say(speech(80))
+    await caller.until(lambda _: len(caller.messages(AudioSpeechStartMessage)) == 3)
+    assert not caller.messages(AudioSpeechStartMessage)[-1].confirmed
+    place.host.loop.call_soon_threadsafe(words.set_result, "hello")
+    async with asyncio.timeout(10):
+        while not await place.host.ask(held):
+            pass
+
+
 def ends(caller: Caller) -> list[AudioSpeechEndMessage]:
     """Return the ends of speech that were told."""
     return caller.messages(AudioSpeechEndMessage)
@@ -123,6 +157,40 @@ async def test_barge_in_at_any_moment(moment: Moment, cue: Cue, once: Any) -> No
         await goes_on(caller)
         for end in caller.messages(ResponseEndMessage)[:-1]:
             assert end.interrupted
+
+
+async def test_who_goes_on_just_as_the_answer_begins() -> None:
+    """Nothing of it is heard, so nothing is interrupted: all that was said is one question."""
+    waits = Waiting()
+    async with trouble([waits, "hello again"]) as (place, caller):
+        await held_as_it_begins(place, caller, waits)
+        await caller.say(speech(220), silence(400))
+        await caller.until(lambda _: caller.messages(ResponseEndMessage))
+        assert caller.texts("user") == ["hello", "hello again"]
+        assert caller.texts("agent") == ["You said hello again."]
+        assert len(caller.messages(ResponseStartMessage)) == 1
+        (end,) = caller.messages(ResponseEndMessage)
+        assert not end.interrupted
+        first, both = place.hears.utterances
+        assert len(both) > 1.8 * len(first)
+        await caller.session.end()
+        closed = caller.session.closed
+        assert closed is not None
+        assert closed.statistics is not None
+        assert closed.statistics.barge_in_count == 0
+
+
+async def test_a_cough_just_as_the_answer_begins() -> None:
+    """It holds the answer before its first sound; then all of it is said."""
+    waits = Waiting()
+    async with trouble([waits]) as (place, caller):
+        await held_as_it_begins(place, caller, waits)
+        assert caller.messages(ResponseStartMessage) == []
+        await caller.say(silence(400))
+        await caller.answered()
+        assert caller.texts("agent") == ["You said hello."]
+        assert caller.order()[-1] == "response.end"
+        assert caller.audio_ms >= 5 * len("You said hello.")
 
 
 @pytest.mark.parametrize(("moment", "cue", "once"), MOMENTS)

@@ -330,12 +330,43 @@ def test_speech_before_the_sound_holds_it() -> None:
 
 
 def test_speech_before_the_sound_cancels_it() -> None:
-    """The same, where it turns out to be speech."""
+    """The same, where it turns out to be speech: nothing was heard that it could interrupt."""
     machine = machine_in(T)
     machine.heard(started(), 1.0)
     machine.reply_began("turn-1", 1.1)
-    assert machine.heard(confirmed(), 1.2) == [CancelReply("turn-1", "barge_in")]
+    assert machine.heard(confirmed(), 1.2) == [CancelReply("turn-1", "superseded")]
     assert machine.heard(ended(), 2.5) == [StartTurn("turn-2", ended())]
+
+
+def test_an_utterance_that_is_over_before_the_sound() -> None:
+    """The same, where only its end is told."""
+    machine = machine_in(T)
+    machine.heard(started(), 1.0)
+    machine.reply_began("turn-1", 1.1)
+    assert machine.heard(ended(), 2.5) == [
+        CancelReply("turn-1", "superseded"),
+        StartTurn("turn-2", ended()),
+    ]
+
+
+def test_speech_after_a_hold_before_the_sound() -> None:
+    """Once the answer that was held as it began goes on, speech interrupts it."""
+    machine = machine_in(T)
+    machine.heard(started(), 1.0)
+    machine.reply_began("turn-1", 1.1)
+    machine.heard(cough(), 1.5)
+    assert machine.heard(started(6000), 2.0) == [HoldPlayback("turn-1")]
+    assert machine.heard(confirmed(6000), 2.2) == [CancelReply("turn-1", "barge_in")]
+
+
+def test_the_reply_after_one_that_was_never_heard() -> None:
+    """That the one before was not heard says nothing of the next."""
+    machine = machine_in(T)
+    machine.heard(started(), 1.0)
+    machine.reply_began("turn-1", 1.1)
+    machine.heard(ended(), 2.5)
+    machine.reply_began("turn-2", 3.0)
+    assert machine.heard(confirmed(9000), 4.0) == [CancelReply("turn-2", "barge_in")]
 
 
 def test_a_cancelled_turn_does_not_speak() -> None:

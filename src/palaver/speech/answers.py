@@ -152,7 +152,8 @@ class Answers:
         elif reply.submitting is not None and reply.task_id is None:
             self._spawn(self._undo(reply.submitting))
         if superseded:
-            self.unanswered = self._all_said(reply)
+            # An announcement answers nothing: what had no answer before it has none still.
+            self.unanswered = self._all_said(reply) or self.unanswered
             if reply.message is not None:
                 self.conversation.retract(reply.message)
             return
@@ -209,7 +210,7 @@ class Answers:
         session, now = self._session, self._call.now()
         self.conversation.add_answer(reply.sound.heard_text, reply.language)
         acted = self._act(reply.action, now) if reply.action is not None else True
-        if reply.sound.began:
+        if reply.sound.response_id is not None:
             session.end_response(now)
         self._on_over(reply.id, "finished")
         if reply.action is None:
@@ -236,7 +237,7 @@ class Answers:
         """Say that an answer was cut short, where the client does not know."""
         session = self._session
         played_ms = reply.sound.played_ms
-        if not session.open or not reply.sound.began:
+        if not session.open or reply.sound.response_id is None:
             return
         _log.info("voice_answer_stopped", **self._where(reply), reason=reason, played_ms=played_ms)
         response = session.response

@@ -77,7 +77,7 @@ class Sound:
         self._has_room.set()
         self.began = False
         self.response_id: str | None = None
-        """Id of the answer on the wire, once it has begun."""
+        """Id of the answer on the wire, once some of it was sent: not of one held as it began."""
         self.sealed = False
         self.cut = False
 
@@ -182,14 +182,21 @@ class Sound:
 
     def _start(self, now: float) -> bool:
         """Begin the answer on the wire with its first sound; tell whether it may be sent now."""
+        self._begin()
+        if self.cut or self._held:
+            return False
+        self._open(now)
+        return True
+
+    def _begin(self) -> None:
         if not self.began:
             self.began = True
             self._on_began()
-            if self.cut:
-                return False
+
+    def _open(self, now: float) -> None:
+        if self.response_id is None:
             text = self._untold[0].text if self._untold else ""
             self.response_id = self._session.start_response(now, text).id
-        return not self._held
 
     def _silence(self, size: int) -> bytes:
         count = size // self._encoding.sample_bytes
@@ -219,8 +226,10 @@ class Sound:
     def _tell_rest(self) -> None:
         """Say what had no sound: the client has at least the words."""
         now = self.now()
-        if self._untold and not self.began and self._start(now):
-            self.began = True
+        if self._untold and not self.began:
+            self._begin()
+            if not self.cut:
+                self._open(now)
         while self._untold:
             self._tell_sentence(self._untold.popleft(), now)
 

@@ -51,7 +51,7 @@ CancelReason: TypeAlias = Literal[
 ]
 """Why a reply is not said to its end.
 
-``busy``: another one is live. ``superseded``: the caller said more before the answer began.
+``busy``: another one is live. ``superseded``: the caller said more before any of it was heard.
 """
 DropReason: TypeAlias = Literal["backchannel", "superseded", "repeated", "closed"]
 """Why an utterance starts no turn. ``repeated``: it was reported before."""
@@ -177,6 +177,7 @@ class TurnMachine:
         self._kept: SpeechEnded | None = None
         self._unclear: SpeechEnded | None = None
         self._hold_until = 0.0
+        self._unheard = False  # the reply was held as it began, and still is
         self._closed = False
 
     @property
@@ -393,23 +394,28 @@ class TurnMachine:
     def _do_with_reply(self, what: Do, reply: str, happening: Happening, now: float) -> Command:
         if what is Do.HOLD:
             self._hold_until = now + self._limits.hold_timeout
+            self._unheard = happening is Happening.BEGAN_HELD
             return HoldPlayback(reply)
         if what is Do.RESUME:
+            self._unheard = False
             return ResumePlayback(reply)
+        reason = self._reason(happening)
         self._forget_reply()
-        return CancelReply(reply, self._reason(happening))
+        return CancelReply(reply, reason)
 
     def _forget_reply(self) -> None:
         if self._reply is not None:
             self._gone.append(self._reply)
             self._reply = None
+            self._unheard = False
 
     def _reason(self, happening: Happening) -> CancelReason:
         if happening is Happening.FAILED:
             return "failed"
         if happening is Happening.CLIENT_CANCELLED:
             return "client_cancelled"
-        return "superseded" if self._state is TurnState.THINKING else "barge_in"
+        silent = self._state is TurnState.THINKING or self._unheard
+        return "superseded" if silent else "barge_in"
 
     def _left_over(self, happening: Happening, now: float) -> list[Command]:
         """Decide about utterances that waited for the reply which is over now."""
