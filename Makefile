@@ -77,7 +77,7 @@ compiled: $(READY_COMPILED) ## install Palaver with its audio path compiled into
 
 clean: ## remove what make and the tools have written
 	@echo "clean: .venv, .venv-compiled, caches, reports, node_modules of the tests"
-	@rm -rf $(VENV) $(COMPILED) $(JS)/node_modules build dist htmlcov .coverage .coverage.* coverage.xml
+	@rm -rf $(VENV) $(COMPILED) __pycache__ $(JS)/node_modules build dist htmlcov .coverage .coverage.* coverage.xml
 	@rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find src tests benchmarks examples fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
