@@ -49,6 +49,7 @@ from palaver.server.drain import Drain
 from palaver.server.listener import Listener, bind
 from palaver.server.picows_socket import SocketLimits
 from palaver.speech.batch import Batch
+from palaver.speech.compiled import compiled
 from palaver.speech.detector import Probabilities, Samples, Stream
 from palaver.speech.energy import EnergyDetector
 from palaver.speech.heard import Heard, SpeechEnded, SpeechStarted
@@ -481,6 +482,7 @@ def main() -> None:
         "rounds": options.rounds,
         "client_core": pin_client(),
         "server_core": server_core(),
+        "audio_path": "compiled" if compiled() else "interpreted",
     } | {package: importlib.metadata.version(package) for package in ("numpy", "picows")}
     _measure_rounds(options, counts, report)
     report.print(as_json=options.as_json)
