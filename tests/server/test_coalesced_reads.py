@@ -181,6 +181,31 @@ def test_a_reset_is_noticed(loop: Any) -> None:
     run(loop, test)
 
 
+async def test_one_that_says_much_takes_no_more_than_its_turn() -> None:
+    """Of one connection 64 KiB are read in a round, however large its buffer is."""
+    async with lines(1, room=1_000_000) as open_lines:
+        near, hearer = open_lines.pairs[0]
+        said = bytes(range(256)) * 1_200
+        await asyncio.to_thread(near.sendall, said)
+        await eventually(lambda: hearer.bytes == said)
+        assert max(map(len, hearer.heard)) <= 64 * 1024
+
+
+async def test_what_waits_for_a_round_is_known() -> None:
+    """Nobody who has said something is silent; nothing is known of one that is not read here."""
+    async with lines(1) as open_lines:
+        near, hearer = open_lines.pairs[0]
+        reads, transport = open_lines.reads, hearer.transport
+        assert not reads.has_unread(transport)
+        near.send(b"hello")
+        assert reads.has_unread(transport)
+        await eventually(lambda: hearer.bytes == b"hello")
+        assert not reads.has_unread(transport)
+        reads.stop(transport)
+        near.send(b"again")
+        assert not reads.has_unread(transport)
+
+
 async def test_who_is_stopped_is_not_read() -> None:
     """What comes meanwhile waits, and is read once it is started again."""
     async with lines(2) as open_lines:
@@ -216,7 +241,8 @@ async def test_one_that_closes_itself_hears_nothing_more() -> None:
         assert hearer.bytes == b"a"
 
 
-async def test_a_protocol_that_breaks() -> None:
+@pytest.mark.parametrize("error", [ValueError("cannot read this"), BlockingIOError("nor this")])
+async def test_a_protocol_that_breaks(error: Exception) -> None:
     """Its connection is dropped and the loop is told why; the others are read."""
     told: list[str] = []
     asyncio.get_running_loop().set_exception_handler(
@@ -224,7 +250,7 @@ async def test_a_protocol_that_breaks() -> None:
     )
 
     def fail() -> None:
-        raise ValueError("cannot read this")
+        raise error
 
     async with lines(2) as open_lines:
         (near, hearer), (other, listens) = open_lines.pairs
@@ -233,7 +259,35 @@ async def test_a_protocol_that_breaks() -> None:
         other.send(b"y")
         await hearer.lost.wait()
         await eventually(lambda: listens.bytes == b"y")
-        assert told == ["ValueError('cannot read this')"]
+        assert told == [repr(error)]
+
+
+async def test_a_round_that_is_cancelled() -> None:
+    """The rounds go on: nobody is deaf for what one protocol has raised."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+    def cancel() -> None:
+        raise asyncio.CancelledError
+
+    async with lines(100) as open_lines:
+        (near, hearer), (other, listens) = open_lines.pairs[:2]
+        hearer.on_bytes = cancel
+        near.send(b"x")
+        await eventually(lambda: hearer.bytes == b"x")
+        other.send(b"y")
+        await eventually(lambda: listens.bytes == b"y")
+
+
+async def test_nothing_is_read_after_the_end() -> None:
+    """Who comes late is not read, and nothing is left of it."""
+    async with lines(1) as open_lines:
+        near, hearer = open_lines.pairs[0]
+        open_lines.reads.close()
+        open_lines.reads.start(hearer.transport)
+        near.send(b"late")
+        await asyncio.sleep(0)
+        assert not open_lines.reads.has_unread(hearer.transport)
+        assert hearer.bytes == b""
 
 
 async def test_groups_take_the_room_of_those_that_left() -> None:

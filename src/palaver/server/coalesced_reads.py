@@ -28,6 +28,8 @@ _FEW: Final = 64
 """So many are read as soon as anything comes."""
 _GROUP: Final = 256
 """Connections that are read in one round: those of others come between two rounds."""
+_TURN: Final = 64 * 1024
+"""Bytes that are read of one connection in a round; then others have their turn."""
 
 
 class CoalescedReads:
@@ -41,6 +43,7 @@ class CoalescedReads:
         self.on_round: Final = on_round
         self._groups: list[_Group] = []
         self._group_of: dict[asyncio.Transport, _Group] = {}
+        self._closed = False
 
     def start(self, transport: asyncio.Transport) -> None:
         """Read what comes; the event loop reads it no more."""
@@ -48,13 +51,13 @@ class CoalescedReads:
             transport.resume_reading()
             return
         transport.pause_reading()
-        if transport not in self._group_of:
+        if transport not in self._group_of and not self._closed:
             group = min(self._groups, key=len, default=None)
             if group is None or len(group) >= _GROUP:
                 group = _Group(self)
                 self._groups.append(group)
-            self._group_of[transport] = group
             group.add(transport)
+            self._group_of[transport] = group
 
     def stop(self, transport: asyncio.Transport) -> None:
         """Read nothing until it is started again."""
@@ -67,8 +70,17 @@ class CoalescedReads:
         if group is not None:
             group.remove(transport)
 
+    def has_unread(self, transport: asyncio.Transport) -> bool:
+        """Whether something waits for the next round; never where the event loop reads."""
+        if transport not in self._group_of:
+            return False
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
     def close(self) -> None:
         """Read nothing any more."""
+        self._closed = True
         self._group_of.clear()
         for group in self._groups:
             group.close()
@@ -117,10 +129,10 @@ class _Group:
         """Read it in the next round."""
         descriptor: int = transport.get_extra_info("socket").fileno()
         protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())
-        self._members[descriptor] = transport, protocol
-        self._descriptors[transport] = descriptor
         # What is not read in one round makes it ready for the next one as well.
         self._epoll.register(descriptor, select.EPOLLIN)
+        self._members[descriptor] = transport, protocol
+        self._descriptors[transport] = descriptor
 
     def remove(self, transport: asyncio.Transport) -> None:
         """Read it no more. Its descriptor is still open."""
@@ -142,36 +154,46 @@ class _Group:
         if not found:
             self._watch()
             return
-        members, readv = self._members, os.readv
-        for descriptor, _ in found:
-            member = members.get(descriptor)
-            if member is None:
-                continue  # what came for another one before it has stopped it
-            transport, protocol = member
-            if transport.is_closing():
-                self._reads.forget(transport)
-                continue
-            try:
-                count = readv(descriptor, (protocol.get_buffer(-1),))
-                if count:
-                    protocol.buffer_updated(count)
-                else:
-                    self._reads.ended(transport)
-            except BlockingIOError:
-                pass  # what was there is gone
-            except OSError:
-                self._reads.failed(transport)
-            except Exception as error:  # noqa: BLE001 - as the event loop does it
-                context = {"message": "a protocol broke", "exception": error, "protocol": protocol}
-                self._loop.call_exception_handler(context)
-                self._reads.failed(transport)
-        wait = self._reads.wait()
-        if wait > 0.0:
-            self._unwatch()
-            self._timer = self._loop.call_at(started + wait, self._read_round)
-        else:
-            self._watch()
+        try:
+            for descriptor, _ in found:
+                member = self._members.get(descriptor)
+                if member is not None:  # or what came for another one before it has stopped it
+                    self._read(descriptor, *member)
+        finally:  # whatever breaks, the others are read in the next round
+            wait = self._reads.wait()
+            if wait > 0.0:
+                self._unwatch()
+                self._timer = self._loop.call_at(started + wait, self._read_round)
+            else:
+                self._watch()
         self._reads.on_round()
+
+    def _read(
+        self, descriptor: int, transport: asyncio.Transport, protocol: asyncio.BufferedProtocol
+    ) -> None:
+        """Read once what came for one of them."""
+        if transport.is_closing():
+            self._reads.forget(transport)
+            return
+        try:
+            buffer = cast("bytearray | memoryview", protocol.get_buffer(-1))
+            if len(buffer) > _TURN:  # that of picows grows with each read that fills it
+                buffer = memoryview(buffer)[:_TURN]
+            count = os.readv(descriptor, (buffer,))
+        except BlockingIOError:
+            return  # what was there is gone
+        except OSError:
+            self._reads.failed(transport)
+            return
+        if not count:
+            self._reads.ended(transport)
+            return
+        try:
+            protocol.buffer_updated(count)
+        except Exception as error:  # noqa: BLE001 - as the event loop does it
+            context = {"message": "a protocol broke", "exception": error, "protocol": protocol}
+            self._loop.call_exception_handler(context)
+            self._reads.failed(transport)
 
     def _watch(self) -> None:
         if not self._watches:

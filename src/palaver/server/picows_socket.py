@@ -316,6 +316,8 @@ class PicowsSocket(WSListener):
         held = self._paused or not self._writable.is_set()
         if held or self._loop.time() < self._flows_since + timeout:
             return False
+        if self._reads.has_unread(self._transport.underlying_transport):
+            return False
         self._close(WSCloseCode.INTERNAL_ERROR.value, "no pong came in time", timeout=_LINGER)
         return True
 
