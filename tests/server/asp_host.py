@@ -163,6 +163,23 @@ async def eventually(test: Callable[[], T]) -> T:
 
 
 @asynccontextmanager
+async def looking_away(host: Host) -> AsyncIterator[None]:
+    """Let the server do nothing meanwhile."""
+    away, back = threading.Event(), threading.Event()
+
+    def look_away() -> None:
+        away.set()
+        back.wait(TIMEOUT)
+
+    host.loop.call_soon_threadsafe(look_away)
+    await asyncio.to_thread(away.wait)
+    try:
+        yield
+    finally:
+        back.set()
+
+
+@asynccontextmanager
 async def hosting(
     answer: Callable[[Call], CallListener] | None = Silence,
     *,

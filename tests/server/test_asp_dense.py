@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -25,7 +24,7 @@ from palaver.server.asp_echo import EchoTest
 from palaver.server.listener import bind
 from tests.conftest import Serve
 from tests.server.agents import agent
-from tests.server.asp_host import DENSE, ECHO, Host, dense, hosting
+from tests.server.asp_host import DENSE, ECHO, Host, dense, hosting, looking_away
 from tests.server.asp_peers import dialled, numbers, opened, utterance
 from tests.server.sockets import (
     BINARY,
@@ -318,20 +317,11 @@ async def test_a_drain(loop: str) -> None:
 async def test_a_reset_behind_words_that_were_not_read_yet(host: Host) -> None:
     """It is noticed long before a ping fails: the words are read, and the connection is dropped."""
     before = await host.left()
-    unread, gone = threading.Event(), threading.Event()
-
-    def look_away() -> None:
-        unread.set()
-        gone.wait(15)
-
-    async with connected(host.port) as client:
-        host.loop.call_soon_threadsafe(look_away)
-        await asyncio.to_thread(unread.wait)
+    async with connected(host.port) as client, looking_away(host):
         await client.send(frame(PONG, b"nobody answers"))
         client.reset()
         with suppress(ConnectionError):
             await client.writer.wait_closed()
-        gone.set()
     assert await host.emptied(before) == before
 
 
